@@ -354,12 +354,17 @@ fn examples(command: &str) -> Vec<String> {
 
 /// Builds the binaries that the examples of `audit` name.
 fn build_audited(folder: &Path) {
-    let source = "int (*hook)(int);\nint uart_poll(int n) { return hook(n) + 1; }\nint main(void) { return 0; }\n";
-    std::fs::write(folder.join("uart.c"), source).unwrap();
+    let source = "int (*hook)(int);\nextern \"C\" int uart_poll(int n) { return hook(n) + 1; }\n\
+                  namespace uart { int poll(int n) { return hook(n) + 2; } }\nint main() { return 0; }\n";
+    std::fs::write(folder.join("uart.cpp"), source).unwrap();
     std::fs::create_dir_all(folder.join("target/release")).unwrap();
-    let build = "gcc -O1 -g -c uart.c && gcc -g -o target/release/app uart.o && ar rc libuart.a uart.o";
+    let build = "g++ -O1 -g -c uart.cpp && g++ -g -o target/release/app uart.o && ar rc libuart.a uart.o";
+    std::fs::create_dir_all(folder.join("old")).unwrap();
     let mut shell = Plain::new("sh");
     assert!(shell.args(["-c", build]).current_dir(folder).status().unwrap().success(), "{build}");
+    std::fs::copy(folder.join("target/release/app"), folder.join("old/app")).unwrap();
+    let budget = "[[budget]]\nbinary = \"target/release/app\"\nfunction = \"uart_poll\"\nindirect_calls = 1\n";
+    std::fs::write(folder.join("binaries.toml"), budget).unwrap();
 }
 
 /// The commands that measure for longer than a test may, or boot kernels, are only parsed: by a test of `cli`.

@@ -1,6 +1,7 @@
 //! From a file to its part of the document.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter};
 use object::Object;
@@ -14,6 +15,7 @@ use super::input::Input;
 use super::kernel::Marks;
 use super::kind::Kind;
 use super::names::demangle;
+use super::parts::remove_jumps_to_parts;
 use super::sources;
 use super::thunks::{Thunks, name_of_address, name_of_word};
 use crate::select;
@@ -44,7 +46,18 @@ pub struct Options {
 /// # }
 /// ```
 pub fn audit_file(path: &Path, options: &Options) -> Result<Vec<Binary>, AuditError> {
-    let input = Input::read(path)?;
+    audit_input(&Input::read(path)?, options)
+}
+
+/// Audits the bytes of a file: one binary, or one for each member of an archive. The path is its name.
+///
+/// # Errors
+/// As for [`audit_file`].
+pub fn audit_bytes(path: &Path, bytes: Vec<u8>, options: &Options) -> Result<Vec<Binary>, AuditError> {
+    audit_input(&Input::of(path, bytes)?, options)
+}
+
+fn audit_input(input: &Input, options: &Options) -> Result<Vec<Binary>, AuditError> {
     let mut binaries = Vec::new();
     for (name, bytes) in input.binaries() {
         match audit_binary(name, bytes, input.is_unpacked_kernel, options) {
@@ -66,7 +79,7 @@ pub fn audit_binary(path: &str, bytes: &[u8], is_kernel: bool, options: &Options
     let marks = Marks::read(&image, bytes);
     let functions = Functions::find(&image, &marks);
     let thunks = Thunks::find(&image);
-    let mut reader = Reader::new(Program { image: &image, functions: &functions, thunks: &thunks, marks: &marks });
+    let program = Program { image: &image, functions: &functions, thunks: &thunks, marks: &marks };
     let mut binary = Binary {
         path: path.to_owned(),
         kind: image.kind,
@@ -90,8 +103,9 @@ pub fn audit_binary(path: &str, bytes: &[u8], is_kernel: bool, options: &Options
             || names.any(|name| matches(&options.functions, name))
             || function.symbol.is_none() && is_named(function.range.start)
     };
-    for range in &functions.list {
-        let control = reader.read(range);
+    let mut controls = read_all(program);
+    remove_jumps_to_parts(&functions, &mut controls);
+    for (range, control) in functions.list.iter().zip(controls) {
         binary.instructions += control.instructions;
         binary.undecoded_bytes += control.undecoded;
         binary.returns += control.returns;
@@ -108,6 +122,38 @@ pub fn audit_binary(path: &str, bytes: &[u8], is_kernel: bool, options: &Options
         sources::add(&mut binary, bytes, &|index| image.section_base(index));
     }
     Ok(binary)
+}
+
+/// Reads all functions, in two threads: each one takes some functions at a time.
+fn read_all(program: Program) -> Vec<Control> {
+    /// Functions that a thread takes at once: few enough that both end together.
+    const TAKEN: usize = 256;
+    let next = AtomicUsize::new(0);
+    let read = || {
+        let mut reader = Reader::new(program);
+        let mut parts = Vec::new();
+        loop {
+            let start = next.fetch_add(TAKEN, Ordering::Relaxed);
+            let Some(ranges) = program.functions.list.get(start..).filter(|ranges| !ranges.is_empty()) else {
+                return parts;
+            };
+            let controls: Vec<Control> = ranges.iter().take(TAKEN).map(|range| reader.read(range)).collect();
+            parts.push((start, controls));
+        }
+    };
+    let mut parts = std::thread::scope(|scope| {
+        let other = (program.functions.list.len() > TAKEN).then(|| scope.spawn(read));
+        let mut parts = read();
+        // A thread that panicked hands its panic on.
+        match other.map(|other| other.join()) {
+            Some(Ok(more)) => parts.extend(more),
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => {}
+        }
+        parts
+    });
+    parts.sort_unstable_by_key(|(start, _)| *start);
+    parts.into_iter().flat_map(|(_, controls)| controls).collect()
 }
 
 /// Whether a glob matches a symbol or its demangled name.

@@ -120,7 +120,9 @@ fn is_same_object(image: &Image, variable: u64, word: u64) -> bool {
     /// Larger distances are taken for other variables, where no symbol tells.
     const MAX_DISTANCE: u64 = 256;
     match image.symbol(variable) {
-        Some((symbol, _)) if symbol.size > 0 => (symbol.address..symbol.address + symbol.size).contains(&word),
+        Some((symbol, _)) if symbol.size > 0 => {
+            (symbol.address..symbol.address.saturating_add(symbol.size)).contains(&word)
+        }
         _ => word.checked_sub(variable).is_some_and(|distance| distance < MAX_DISTANCE),
     }
 }

@@ -2,8 +2,8 @@
 
 use iced_x86::{Instruction, Mnemonic, OpAccess, OpKind, Register};
 
-use super::pool::{Id, Value, number, vector};
-use super::values::{OTHER, RBP, RSP, Values, WRITTEN};
+use super::pool::{Id, Place, Value, number, vector};
+use super::values::{RBP, RSP, Values};
 
 impl Values {
     /// The value of the target operand of an indirect call or jump.
@@ -18,14 +18,14 @@ impl Values {
     fn read(&mut self, register: Register) -> Id {
         match number(register) {
             Some(number) if register.size() >= 4 => self.registers[number],
-            _ => self.unknown(OTHER),
+            _ => self.unknown(Place::Other(0)),
         }
     }
 
     fn write(&mut self, register: Register, value: Id) {
         let Some(number) = number(register) else { return };
         // A write of 32 bits clears the rest; one of 8 or 16 bits keeps it.
-        self.registers[number] = if register.size() >= 4 { value } else { self.unknown(WRITTEN + number as i64) };
+        self.registers[number] = if register.size() >= 4 { value } else { self.unknown(Place::Written(number as u8)) };
     }
 
     /// The address of a memory operand.
@@ -36,7 +36,7 @@ impl Values {
         }
         if matches!(instruction.segment_prefix(), Register::FS | Register::GS) {
             // Data of a thread or a CPU has no address that is known here.
-            let base = self.unknown(OTHER + 1);
+            let base = self.unknown(Place::Other(1));
             return self.pool.add(base, offset);
         }
         let base = match instruction.memory_base() {
@@ -153,7 +153,7 @@ impl Values {
                 let value = self.read(first);
                 let zero = self.pool.id(Value::Constant(0));
                 let value = match self.constant(value) {
-                    Some(_) => self.unknown(OTHER),
+                    Some(_) => self.unknown(Place::Other(0)),
                     None => {
                         let (value, offset) = self.pool.split(value);
                         let by = instruction.immediate(1) as u32;
@@ -178,7 +178,7 @@ impl Values {
                 let value = match instruction.op0_kind() {
                     OpKind::Register => self.read(first),
                     OpKind::Memory => self.load(instruction, 8, 0),
-                    _ => self.unknown(OTHER),
+                    _ => self.unknown(Place::Other(0)),
                 };
                 let stack = self.pool.add(self.registers[RSP], -8);
                 self.registers[RSP] = stack;
@@ -207,7 +207,7 @@ impl Values {
 
     fn popped(&mut self, stack: Id) -> Id {
         let stored = if let Value::Stack(at) = self.value(stack) { self.slot(at) } else { None };
-        stored.unwrap_or_else(|| self.unknown(OTHER))
+        stored.unwrap_or_else(|| self.unknown(Place::Other(0)))
     }
 
     /// Moves of two words by a vector register. Returns whether the instruction was understood.
@@ -250,10 +250,10 @@ impl Values {
             self.vectors[from]
         } else if instruction.op1_kind() == OpKind::Memory {
             let low = self.load(instruction, 8, 0);
-            Some((low, if is_pair { self.load(instruction, 8, 8) } else { self.unknown(OTHER) }))
+            Some((low, if is_pair { self.load(instruction, 8, 8) } else { self.unknown(Place::Other(0)) }))
         } else {
             let low = self.read(instruction.op1_register());
-            Some((low, self.unknown(OTHER)))
+            Some((low, self.unknown(Place::Other(0))))
         };
         if let Some(to) = to {
             self.vectors[to] = value;
@@ -261,11 +261,11 @@ impl Values {
             let words = if is_wide { 4 } else { 1 + i64::from(is_pair) };
             for word in 0..words {
                 let known = value.map(|(low, high)| if word == 0 { low } else { high });
-                let known = known.unwrap_or_else(|| self.unknown(OTHER + 2 + word));
+                let known = known.unwrap_or_else(|| self.unknown(Place::Other(2 + word as u8)));
                 self.store(instruction, known, 8 * word);
             }
         } else {
-            let low = value.map_or_else(|| self.unknown(OTHER), |(low, _)| low);
+            let low = value.map_or_else(|| self.unknown(Place::Other(0)), |(low, _)| low);
             self.write(instruction.op0_register(), low);
         }
         true
@@ -285,10 +285,10 @@ impl Values {
         let stores =
             instruction.op_count() > 0 && instruction.op0_kind() == OpKind::Memory && writes(info.op0_access());
         for register in written.into_iter().flatten() {
-            self.registers[register] = self.unknown(WRITTEN + register as i64);
+            self.registers[register] = self.unknown(Place::Written(register as u8));
         }
         if stores {
-            let value = self.unknown(OTHER);
+            let value = self.unknown(Place::Other(0));
             self.store(instruction, value, 0);
         }
     }

@@ -59,6 +59,7 @@ pub struct Control {
 }
 
 /// The program that functions are read in.
+#[derive(Clone, Copy)]
 pub struct Program<'p, 'a> {
     /// Bytes and names.
     pub image: &'p Image<'a>,
@@ -128,6 +129,9 @@ impl<'p, 'a> Reader<'p, 'a> {
                 continue;
             }
             let flow = instruction.flow_control();
+            if flow == FlowControl::Call && !is_call(&instruction) {
+                continue;
+            }
             match flow {
                 FlowControl::Next => continue,
                 FlowControl::Call | FlowControl::IndirectCall => control.calls += 1,
@@ -257,6 +261,7 @@ impl<'p, 'a> Reader<'p, 'a> {
         let mut decoder = Decoder::with_ip(64, bytes, function.range.start, DecoderOptions::NONE);
         let mut ignored = Control::default();
         let mut back_targets = Vec::new();
+        let mut last_back = 0;
         let mut instruction = Instruction::default();
         while decoder.can_decode() && instructions.len() < MAX_FOLLOWED {
             decode(&mut decoder, bytes.len(), &mut instruction, &mut ignored);
@@ -268,13 +273,14 @@ impl<'p, 'a> Reader<'p, 'a> {
             let target = if is_jump { instruction.near_branch_target() } else { u64::MAX };
             if target <= instruction.ip() && target <= last && function.range.contains(&target) {
                 back_targets.push(target);
+                last_back = instructions.len();
             }
             instructions.push(instruction);
         }
         let mut values = std::mem::take(&mut self.values);
         values.begin(&back_targets);
         if !back_targets.is_empty() {
-            for instruction in &instructions {
+            for instruction in instructions.iter().take(last_back + 1) {
                 values.arrive(instruction);
                 values.follow(instruction);
             }
@@ -353,6 +359,12 @@ impl<'p, 'a> Reader<'p, 'a> {
 /// Whether the loader writes the address of the hook of ftrace or gprof to a word.
 fn holds_fentry(image: &Image, word: u64) -> bool {
     matches!(image.word(word), Some(Word::External(name)) if kind_of_name(name) == Some(Kind::Fentry))
+}
+
+/// Whether an instruction calls code of the same program. System calls and calls of a hypervisor do not.
+#[must_use]
+pub fn is_call(instruction: &Instruction) -> bool {
+    instruction.is_call_near() || instruction.is_call_far()
 }
 
 fn is_far(instruction: &Instruction) -> bool {

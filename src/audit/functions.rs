@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::document::FunctionSource;
 use super::image::{Image, Symbol};
@@ -74,10 +75,11 @@ impl<'a> Functions<'a> {
         function.range.contains(&address).then_some(function)
     }
 
-    /// Whether a function starts at an address.
+    /// The function that starts at an address.
     #[must_use]
-    pub fn starts_at(&self, address: u64) -> bool {
-        self.list.binary_search_by_key(&address, |function| function.range.start).is_ok()
+    pub fn at(&self, address: u64) -> Option<&FunctionRange<'a>> {
+        let index = self.list.binary_search_by_key(&address, |function| function.range.start).ok()?;
+        self.list.get(index)
     }
 }
 
@@ -90,8 +92,10 @@ struct Start<'a> {
 
 impl<'a> Start<'a> {
     fn add(&mut self, symbol: &Symbol<'a>) {
+        /// Bound on the names of one address: compilers merge functions with the same code, some dozens.
+        const MAX_NAMES: usize = 64;
         self.size = self.size.max(symbol.size);
-        if !self.names.contains(&symbol.name) {
+        if self.names.len() < MAX_NAMES && !self.names.contains(&symbol.name) {
             self.names.push(symbol.name);
         }
     }
@@ -164,23 +168,24 @@ fn add_gap<'a>(image: &Image<'a>, range: Range<u64>, list: &mut Vec<FunctionRang
 
 /// Joins `name.cold` with `name`: GCC and Clang move the rarely executed part of a function away.
 fn set_parents(list: &mut [FunctionRange]) {
-    let parent_name = |symbol: &str| symbol.find(".cold").map(|at| symbol[..at].to_owned());
-    let wanted: std::collections::HashSet<String> =
-        list.iter().filter_map(|function| parent_name(function.symbol?)).collect();
+    fn parent_name(symbol: &str) -> Option<&str> {
+        symbol.find(".cold").map(|at| &symbol[..at])
+    }
+    let wanted: FxHashSet<&str> = list.iter().filter_map(|function| parent_name(function.symbol?)).collect();
     if wanted.is_empty() {
         return;
     }
-    let mut parents = std::collections::HashMap::new();
+    let mut parents: FxHashMap<&str, Range<u64>> = FxHashMap::default();
     for function in list.iter() {
         for name in function.symbol.iter().chain(&function.aliases) {
             if wanted.contains(*name) {
-                parents.entry((*name).to_owned()).or_insert_with(|| function.range.clone());
+                parents.entry(*name).or_insert_with(|| function.range.clone());
             }
         }
     }
     for function in list.iter_mut() {
         if let Some(name) = function.symbol.and_then(parent_name) {
-            function.parent = parents.get(&name).cloned();
+            function.parent = parents.get(name).cloned();
         }
     }
 }

@@ -75,6 +75,8 @@ pub struct Image<'a> {
     pub elf: Elf<'a>,
     chunks: Vec<Chunk<'a>>,
     symbols: Vec<Symbol<'a>>,
+    /// The addresses of symbols, each with the numbers of its best and of its largest symbol.
+    named: Vec<(u64, u32, u32)>,
     words: Vec<(u64, Word<'a>)>,
     got: Vec<Range<u64>>,
     /// Where the sections of an object file are; `None` for a linked file.
@@ -96,6 +98,11 @@ impl<'a> Image<'a> {
             .transpose()
             .map_err(|what| AuditError::Damaged { path: path.to_owned(), what })?;
         let mut chunks = read_chunks(&file, layout.as_ref());
+        // Sections of a linker do not overlap. Those of a hostile file would make the time quadratic.
+        if chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>() > bytes.len().saturating_mul(2) {
+            let what = "its sections overlap in the file".to_owned();
+            return Err(AuditError::Damaged { path: path.to_owned(), what });
+        }
         if !chunks.iter().any(|chunk| chunk.is_code && !chunk.bytes.is_empty()) {
             return Err(AuditError::NoCode { path: path.to_owned() });
         }
@@ -103,7 +110,7 @@ impl<'a> Image<'a> {
         if let Some(layout) = &layout {
             layout.apply(&file, &mut chunks);
         } else {
-            words = loader_words::read(&file);
+            words = loader_words::read(&file, bytes.len());
         }
         let mut symbols = read_symbols(&file, layout.as_ref());
         if let Some(layout) = &layout {
@@ -112,13 +119,16 @@ impl<'a> Image<'a> {
             words.sort_unstable_by_key(|(address, _)| *address);
         }
         symbols.sort_by_key(|symbol| (symbol.address, std::cmp::Reverse(symbol.rank)));
+        let named = index_symbols(&symbols);
         let kind = detect_kind(&file, is_kernel);
         let got = match &layout {
             Some(layout) => vec![layout.got_range()],
-            None => (chunks.iter().filter(|chunk| chunk.name.starts_with(".got")).map(Chunk::range)).collect(),
+            None => (chunks.iter().filter(|chunk| chunk.name.starts_with(".got")).map(Chunk::range))
+                .take(MAX_TABLES)
+                .collect(),
         };
         let has_symbol_table = file.symbols().next().is_some();
-        Ok(Image { kind, elf: file, chunks, symbols, words, got, layout, has_symbol_table })
+        Ok(Image { kind, elf: file, chunks, symbols, named, words, got, layout, has_symbol_table })
     }
 
     /// The executable chunks, in the order of their addresses, without stubs of the procedure linkage table.
@@ -198,13 +208,12 @@ impl<'a> Image<'a> {
     /// The symbol at or before an address, and the distance to it. A symbol with a size covers its own bytes only.
     #[must_use]
     pub fn symbol(&self, address: u64) -> Option<(Symbol<'a>, u64)> {
-        let after = self.symbols.partition_point(|symbol| symbol.address <= address);
-        let nearest = self.symbols.get(after.checked_sub(1)?)?.address;
-        let first = self.symbols.partition_point(|symbol| symbol.address < nearest);
-        let offset = address - nearest;
-        let same = self.symbols.get(first..after).unwrap_or_default();
+        let after = self.named.partition_point(|(start, _, _)| *start <= address);
+        let (start, best, largest) = self.named.get(after.checked_sub(1)?)?;
+        let offset = address - start;
         let covers = |symbol: &&Symbol<'a>| offset == 0 || offset < symbol.size;
-        same.iter().find(covers).map(|symbol| (*symbol, offset))
+        let mut candidates = [best, largest].into_iter().filter_map(|index| self.symbols.get(*index as usize));
+        candidates.find(covers).map(|symbol| (*symbol, offset))
     }
 
     /// All symbols in the order of their addresses; the best name of an address comes first.
@@ -223,6 +232,25 @@ impl<'a> Image<'a> {
             .flatten()
             .map(|(symbol, _)| symbol.name)
     }
+}
+
+/// Bound on tables that a binary has of one kind: a linker writes two of the global offset table, and one dynamic section.
+const MAX_TABLES: usize = 8;
+
+/// Finds the best and the largest symbol of each address among sorted symbols.
+fn index_symbols(symbols: &[Symbol]) -> Vec<(u64, u32, u32)> {
+    let mut named: Vec<(u64, u32, u32)> = Vec::new();
+    for (index, symbol) in symbols.iter().enumerate() {
+        match named.last_mut() {
+            Some((address, _, largest)) if *address == symbol.address => {
+                if symbols.get(*largest as usize).is_some_and(|other| other.size < symbol.size) {
+                    *largest = index as u32;
+                }
+            }
+            _ => named.push((symbol.address, index as u32, index as u32)),
+        }
+    }
+    named
 }
 
 fn is_plt(section: &str) -> bool {
@@ -255,7 +283,10 @@ fn has_dynamic(file: &Elf, wanted: impl Fn(elf::DynamicTag, u64) -> bool) -> boo
     use object::read::elf::{Dyn, FileHeader, SectionHeader};
     let Ok(sections) = file.elf_header().sections(LittleEndian, file.data()) else { return false };
     let mut tables = sections.iter().filter_map(|section| section.dynamic(LittleEndian, file.data()).ok().flatten());
-    tables.any(|(entries, _)| entries.iter().any(|entry| wanted(entry.d_tag(LittleEndian), entry.d_val(LittleEndian))))
+    tables
+        .by_ref()
+        .take(MAX_TABLES)
+        .any(|(entries, _)| entries.iter().any(|entry| wanted(entry.d_tag(LittleEndian), entry.d_val(LittleEndian))))
 }
 
 fn read_chunks<'a>(file: &Elf<'a>, layout: Option<&ObjectLayout<'a>>) -> Vec<Chunk<'a>> {
@@ -289,7 +320,10 @@ fn read_chunks<'a>(file: &Elf<'a>, layout: Option<&ObjectLayout<'a>>) -> Vec<Chu
 }
 
 fn read_symbols<'a>(file: &Elf<'a>, layout: Option<&ObjectLayout<'a>>) -> Vec<Symbol<'a>> {
+    /// Longer names are cut once all names have more bytes than the file: then they overlap.
+    const MAX_OVERLAPPING_BYTES: usize = 256;
     let mut symbols = Vec::new();
+    let mut left = file.data().len();
     // A stripped file has exported symbols only.
     let dynamic = file.symbols().next().is_none().then(|| file.dynamic_symbols()).into_iter().flatten();
     for symbol in file.symbols().chain(dynamic) {
@@ -303,6 +337,8 @@ fn read_symbols<'a>(file: &Elf<'a>, layout: Option<&ObjectLayout<'a>>) -> Vec<Sy
         if name.is_empty() || symbol.kind() == SymbolKind::Tls {
             continue;
         }
+        left = left.saturating_sub(name.len());
+        let name = if left == 0 { &name[..name.floor_char_boundary(MAX_OVERLAPPING_BYTES)] } else { name };
         let SymbolFlags::Elf { st_info, .. } = symbol.flags() else { continue };
         let untyped = st_info.st_type() == elf::STT_NOTYPE;
         let base = match layout {

@@ -15,6 +15,9 @@ use crate::linux::payload;
 /// would need more than 4 GB of memory.
 const MAX_FILE_BYTES: u64 = 2 << 30;
 
+/// Bound on the name of a member. Names of a hostile archive overlap: without a bound, each has the size of the file.
+const MAX_NAME_BYTES: usize = 256;
+
 const ELF: &[u8] = b"\x7fELF";
 const ARCHIVE: &[u8] = b"!<arch>\n";
 const THIN_ARCHIVE: &[u8] = b"!<thin>\n";
@@ -117,9 +120,11 @@ fn read_archive(path: &Path, shown: &str, bytes: Vec<u8>) -> Result<Input, Audit
             let member = member.map_err(damaged)?;
             members += 1;
             let (offset, size) = member.file_range();
+            // Members follow one another.
             let range = offset as usize..offset.saturating_add(size) as usize;
             let Some(content) = bytes.get(range.clone()) else { continue };
-            let name = format!("{shown}({})", String::from_utf8_lossy(member.name()));
+            let name = member.name();
+            let name = format!("{shown}({})", String::from_utf8_lossy(&name[..name.len().min(MAX_NAME_BYTES)]));
             if content.starts_with(ELF) && check_elf(&name, content).is_ok() {
                 binaries.push((name, range));
             }

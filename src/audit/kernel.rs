@@ -113,7 +113,7 @@ impl Marks {
             let bytes = image.bytes_from(target);
             let jumps_to = |bytes: &[u8]| {
                 let distance = bytes.strip_prefix(&[0xe9])?.first_chunk::<4>()?;
-                Some((target + 5).wrapping_add_signed(i64::from(i32::from_le_bytes(*distance))))
+                Some(target.wrapping_add(5).wrapping_add_signed(i64::from(i32::from_le_bytes(*distance))))
             };
             is_return(image, target) || jumps_to(bytes).is_some_and(|target| is_return(image, target))
         };
@@ -143,4 +143,53 @@ fn entry_of(image: &Image, site: u64) -> u64 {
     const ENDBR64: &[u8] = &[0xf3, 0x0f, 0x1e, 0xfa];
     let before = site.wrapping_sub(4);
     if image.is_code(before) && image.bytes_from(before).starts_with(ENDBR64) { before } else { site }
+}
+
+#[cfg(test)]
+mod tests {
+    use object::elf;
+
+    use crate::audit::document::BinaryKind;
+    use crate::audit::kind::Kind;
+    use crate::audit::made::{ENDBR64, Made, sites};
+
+    #[test]
+    fn tables_of_a_module_name_the_kinds_of_its_sites() {
+        let mut made = Made::new();
+        made.data(".modinfo", "info", b"license=GPL\0");
+        made.data(".gnu.linkonce.this_module", "__this_module", &[0; 64]);
+        let other = made.external("other");
+        // endbr64; then a call each of: ftrace's hook, a retpoline, a static call; and a jump to the return thunk.
+        let call = [0xe8, 0, 0, 0, 0];
+        let code = [ENDBR64, &call, &call, &call, &[0xe9, 0, 0, 0, 0]].concat();
+        let (function, at) = made.function("probe", &code);
+        for offset in [5, 10, 15, 20] {
+            made.relocate(at + offset, other, elf::R_X86_64_PLT32, -4);
+        }
+        let (mcount, _) = made.data("__mcount_loc", "mcount", &[0; 8]);
+        made.relocate_in(mcount, 0, function, elf::R_X86_64_64, 4);
+        for (section, offset, size) in
+            [(".retpoline_sites", 9, 4), (".static_call_sites", 14, 8), (".return_sites", 19, 4)]
+        {
+            let (section, _) = made.data(section, section, &vec![0; size]);
+            made.relocate_in(section, 0, function, elf::R_X86_64_PC32, offset);
+        }
+        let binary = made.audit();
+        assert_eq!(binary.kind, BinaryKind::KernelModule);
+        let kinds: Vec<(Kind, bool)> = sites(&binary, "probe").iter().map(|(kind, tail, _)| (*kind, *tail)).collect();
+        let expected =
+            [(Kind::Fentry, false), (Kind::Retpoline, false), (Kind::StaticCall, false), (Kind::ReturnThunk, true)];
+        assert_eq!(kinds, expected);
+    }
+
+    #[test]
+    fn the_same_tables_in_another_object_file_say_nothing() {
+        let mut made = Made::new();
+        let other = made.external("other");
+        let (function, at) = made.function("probe", &[0xe8, 0, 0, 0, 0, 0xc3]);
+        made.relocate(at + 1, other, elf::R_X86_64_PLT32, -4);
+        let (section, _) = made.data(".retpoline_sites", "sites", &[0; 4]);
+        made.relocate_in(section, 0, function, elf::R_X86_64_PC32, 0);
+        assert_eq!(sites(&made.audit(), "probe"), [(Kind::Direct, false, Some("other"))]);
+    }
 }

@@ -65,8 +65,8 @@ pub struct Lines<'d> {
 }
 
 impl<'d> Lines<'d> {
-    /// Opens the debug information of a binary: `path` is its file, and `bases` has the addresses that the sections of an
-    /// object file were given.
+    /// Opens the debug information of a binary: `path` is its file, and `bases` has the addresses that the sections of
+    /// an object file were given.
     ///
     /// # Errors
     /// When there is none that can be read.

@@ -4,12 +4,16 @@ use object::{Object, ObjectSymbol, ObjectSymbolTable, RelocationFlags, Relocatio
 
 use super::image::{Elf, Word};
 
+/// Size of the smallest relocation (`Elf64_Rel`), in bytes.
+pub const MIN_ENTRY_BYTES: usize = 16;
+
 /// The words that dynamic relocations fill, sorted by address. Packed relative relocations (`.relr.dyn`) need no entry:
-/// the file has their values in place.
-pub fn read<'a>(file: &Elf<'a>) -> Vec<(u64, Word<'a>)> {
+/// the file has their values in place. Tables of a linker do not overlap, so they have no more entries than fit the file.
+pub fn read<'a>(file: &Elf<'a>, file_bytes: usize) -> Vec<(u64, Word<'a>)> {
     let symbols = file.dynamic_symbol_table();
     let mut words = Vec::new();
-    for (address, relocation) in file.dynamic_relocations().into_iter().flatten() {
+    let max = file_bytes / MIN_ENTRY_BYTES;
+    for (address, relocation) in file.dynamic_relocations().into_iter().flatten().take(max) {
         let RelocationFlags::Elf { r_type } = relocation.flags() else { continue };
         let word = match (r_type, relocation.target()) {
             (elf::R_X86_64_RELATIVE | elf::R_X86_64_IRELATIVE, _) => Word::Address(relocation.addend() as u64),

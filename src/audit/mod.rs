@@ -29,10 +29,13 @@ pub mod kernel;
 pub mod kind;
 pub mod lines;
 mod loader_words;
+#[cfg(test)]
+mod made;
 pub mod names;
 mod object_layout;
 pub mod opened;
 pub mod page;
+mod parts;
 mod pool;
 pub mod price;
 pub mod process;
@@ -43,6 +46,6 @@ mod unwind;
 pub mod values;
 pub mod words;
 
-pub use build::{Options, audit_binary, audit_file};
+pub use build::{Options, audit_binary, audit_bytes, audit_file};
 pub use document::Audit;
 pub use error::AuditError;

@@ -10,6 +10,7 @@ use object::{
 };
 
 use super::image::{Chunk, Elf, Symbol, Word};
+use super::loader_words::MIN_ENTRY_BYTES;
 
 /// Address of the first section. Small addresses in the code stay no addresses of the layout.
 const FIRST: u64 = 0x10_0000;
@@ -74,8 +75,13 @@ impl<'a> ObjectLayout<'a> {
             }
         }
         layout.slot_start = layout.external_range().end + EXTERNAL_BYTES;
+        let mut left = max_relocations(file);
         for section in file.sections() {
             for (_, relocation) in section.relocations() {
+                if left == 0 {
+                    return Err("its relocations overlap in the file".to_owned());
+                }
+                left -= 1;
                 let RelocationTarget::Symbol(index) = relocation.target() else { continue };
                 if !needs_slot(relocation.flags()) || layout.slots.contains_key(&index) {
                     continue;
@@ -168,6 +174,11 @@ impl<'a> ObjectLayout<'a> {
     }
 }
 
+/// More relocations than fit the file overlap, and would make the time quadratic.
+fn max_relocations(file: &Elf) -> usize {
+    file.data().len() / MIN_ENTRY_BYTES
+}
+
 /// Whether a relocation leads to a word of the global offset table.
 fn needs_slot(flags: RelocationFlags) -> bool {
     let RelocationFlags::Elf { r_type } = flags else { return false };
@@ -175,4 +186,53 @@ fn needs_slot(flags: RelocationFlags) -> bool {
         r_type,
         elf::R_X86_64_GOTPCREL | elf::R_X86_64_GOTPCRELX | elf::R_X86_64_REX_GOTPCRELX | elf::R_X86_64_CODE_4_GOTPCRELX
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use object::elf;
+
+    use crate::audit::kind::Kind;
+    use crate::audit::made::{Made, sites};
+
+    #[test]
+    fn relocations_lead_to_functions_variables_and_symbols_of_other_files() {
+        let mut made = Made::new();
+        let other = made.external("other");
+        let (_, pointer) = made.data(".data", "pointer", &[0; 8]);
+        let (table, names) = made.data(".data.rel", "table", &[0; 16]);
+        // call other; call *pointer(%rip); call *other@GOTPCREL(%rip); call *table+8(%rip); jmp other
+        let code = [
+            0xe8, 0, 0, 0, 0, 0xff, 0x15, 0, 0, 0, 0, 0xff, 0x15, 0, 0, 0, 0, 0xff, 0x15, 0, 0, 0, 0, 0xe9, 0, 0, 0, 0,
+        ];
+        let (caller, at) = made.function("caller", &code);
+        made.relocate(at + 1, other, elf::R_X86_64_PLT32, -4);
+        made.relocate(at + 7, pointer, elf::R_X86_64_PC32, -4);
+        made.relocate(at + 13, other, elf::R_X86_64_GOTPCRELX, -4);
+        made.relocate(at + 19, names, elf::R_X86_64_PC32, 8 - 4);
+        made.relocate(at + 24, other, elf::R_X86_64_PLT32, -4);
+        made.relocate_in(table, 8, caller, elf::R_X86_64_64, 0);
+        let binary = made.audit();
+        assert_eq!(
+            sites(&binary, "caller"),
+            [
+                (Kind::Direct, false, Some("other")),
+                (Kind::Memory, false, Some("pointer")),
+                (Kind::Got, false, Some("other")),
+                (Kind::Memory, false, Some("table+0x8")),
+                (Kind::Direct, true, Some("other")),
+            ]
+        );
+    }
+
+    #[test]
+    fn calls_of_one_section_lead_to_another() {
+        let mut made = Made::new();
+        let (callee, _) = made.function("callee", &[0x31, 0xc0, 0xc3]);
+        let (_, at) = made.function("caller", &[0xe8, 0, 0, 0, 0, 0xc3]);
+        made.relocate(at + 1, callee, elf::R_X86_64_PLT32, -4);
+        let binary = made.audit();
+        assert_eq!(sites(&binary, "caller"), [(Kind::Direct, false, Some("callee"))]);
+        assert_eq!((binary.returns, binary.functions_total), (2, 2));
+    }
 }

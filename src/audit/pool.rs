@@ -3,20 +3,22 @@
 use iced_x86::Register;
 use rustc_hash::FxHashMap;
 
-/// The number of a value.
+/// Smaller constants are numbers, not addresses: the first page is never mapped.
+const MIN_ADDRESS: u64 = 4096;
+/// Bound on the depth of values that are compared where ways meet: an entry of a table that is indexed by an entry.
+const MAX_DEPTH: u8 = 4;
+
+/// The number of a value. Numbers with [`UNKNOWN`] are unknown values, which need no entry in a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(u32);
+
+const UNKNOWN: u32 = 1 << 31;
 
 /// How a value came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Value {
-    /// Nothing is known but the address of the instruction and what it wrote.
-    Unknown {
-        /// The instruction.
-        ip: u64,
-        /// What it wrote, or what differs where two ways meet.
-        place: i64,
-    },
+    /// Nothing is known.
+    Unknown,
     /// A register as it was when the function began.
     Entry(u8),
     /// What the call at an address returned.
@@ -53,6 +55,19 @@ pub enum Value {
     },
 }
 
+/// What an unknown value is the value of. Numbers are below 16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A register that an instruction wrote.
+    Written(u8),
+    /// A register where two ways meet.
+    Met(u8),
+    /// A slot where two ways meet.
+    Slot(i64),
+    /// Another value of an instruction.
+    Other(u8),
+}
+
 /// The values of one function.
 #[derive(Debug, Default)]
 pub struct Pool {
@@ -79,7 +94,7 @@ impl Pool {
     /// How a value came to be.
     #[must_use]
     pub fn value(&self, id: Id) -> Value {
-        self.values.get(id.0 as usize).copied().unwrap_or(Value::Constant(0))
+        self.values.get(id.0 as usize).copied().unwrap_or(Value::Unknown)
     }
 
     /// The constant that a value is.
@@ -106,23 +121,82 @@ impl Pool {
         if let Some(number) = self.constant(index) {
             return self.add(base, (number as i64).wrapping_mul(i64::from(scale)));
         }
+        let (mut base, mut offset) = self.split(base);
+        let mut index = index;
         if scale == 1 {
-            if let Some(number) = self.constant(base) {
+            let (inner, more) = self.split(index);
+            (index, offset) = (inner, offset.wrapping_add(more));
+            match self.constant(base) {
                 // `add rax, table`: the register has the distance.
-                let is_address = number >= 4096;
-                if !is_address {
-                    return self.add(index, number as i64);
-                }
-            } else {
+                Some(number) if number < MIN_ADDRESS => return self.add(index, offset.wrapping_add(number as i64)),
+                Some(_) => {}
                 // A sum is the same in both orders.
-                let is_swapped = matches!(self.value(index), Value::Stack(_)) || index < base;
-                let (base, index) = if is_swapped { (index, base) } else { (base, index) };
-                return self.id(Value::Index { base, index, scale });
+                None if matches!(self.value(index), Value::Stack(_)) || index < base => {
+                    (base, index) = (index, base);
+                }
+                None => {}
             }
         }
-        let (base, offset) = self.split(base);
         let value = self.id(Value::Index { base, index, scale });
         self.add(value, offset)
+    }
+
+    /// What two values that meet at an address have in common: different entries of one table are an entry of it.
+    pub fn join(&mut self, a: Id, b: Id, ip: u64, place: Place) -> Id {
+        self.join_at(a, b, ip, place, 0)
+    }
+
+    fn join_at(&mut self, a: Id, b: Id, ip: u64, place: Place, depth: u8) -> Id {
+        if a == b {
+            return a;
+        }
+        if depth == MAX_DEPTH {
+            return unknown(ip, place);
+        }
+        let joined = match (self.value(a), self.value(b)) {
+            // A pointer or null: what is read through it comes from the pointer.
+            (Value::Constant(0), other) | (other, Value::Constant(0)) if !matches!(other, Value::Constant(_)) => {
+                Some(other)
+            }
+            (Value::Word { base, offset, bytes }, Value::Word { base: other, offset: at, bytes: size })
+                if offset == at && bytes == size =>
+            {
+                let start = |id| match self.value(id) {
+                    Value::Index { base, scale, .. } => self.constant(base).map(|start| (start, scale)),
+                    _ => None,
+                };
+                match (start(base), start(other)) {
+                    (Some(one), Some(two)) if one == two => {
+                        let base = self.join_at(base, other, ip, place, depth + 1);
+                        Some(Value::Word { base, offset, bytes })
+                    }
+                    _ => None,
+                }
+            }
+            // The number of the entry is unknown. If it was loaded from a table, then its table may be known.
+            (Value::Index { base, index, scale }, Value::Index { base: other, index: second, scale: by })
+                if base == other && scale == by && self.constant(base).is_some() =>
+            {
+                let is_index = |id| matches!(self.value(id), Value::Index { .. });
+                let index = match is_index(index) && is_index(second) {
+                    true => unknown(ip, place),
+                    false => self.join_at(index, second, ip, place, depth + 1),
+                };
+                Some(Value::Index { base, index, scale })
+            }
+            (Value::Sum { base, offset }, Value::Sum { base: other, offset: at }) if offset == at => {
+                let is_word = |id| matches!(self.value(id), Value::Word { .. });
+                match is_word(base) && is_word(other) {
+                    true => Some(Value::Sum { base: self.join_at(base, other, ip, place, depth + 1), offset }),
+                    false => None,
+                }
+            }
+            _ => None,
+        };
+        match joined {
+            Some(value) => self.id(value),
+            None => unknown(ip, place),
+        }
     }
 
     /// A value without the number that was added last, and that number.
@@ -130,6 +204,21 @@ impl Pool {
     pub fn split(&self, id: Id) -> (Id, i64) {
         if let Value::Sum { base, offset } = self.value(id) { (base, offset) } else { (id, 0) }
     }
+}
+
+/// The unknown value of a place at an address.
+#[must_use]
+pub fn unknown(ip: u64, place: Place) -> Id {
+    /// Spreads stack slots over the numbers. Two of them may seem equal, once in millions.
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let place = match place {
+        Place::Written(register) => u32::from(register),
+        Place::Met(register) => 16 + u32::from(register),
+        Place::Other(number) => 32 + u32::from(number),
+        Place::Slot(slot) => return Id(UNKNOWN | (((slot as u64 ^ ip << 20).wrapping_mul(SPREAD) >> 32) as u32)),
+    };
+    // Addresses of functions of up to 32 MB; in a larger one, values far from each other may seem equal.
+    Id(UNKNOWN | (ip as u32) << 6 | place)
 }
 
 /// The number of a general register in machine code, for all its widths.

@@ -21,13 +21,17 @@ impl Thunks {
     pub fn find(image: &Image) -> Thunks {
         let mut stubs = HashMap::new();
         for chunk in image.plt_chunks() {
-            // A stub has 8 bytes (`.plt.got` without `endbr64`) or 16, and one jump.
-            let size =
-                if chunk.name == ".plt.got" && !chunk.bytes.starts_with(&[0xf3, 0x0f, 0x1e, 0xfa]) { 8 } else { 16 };
-            for (index, stub) in chunk.bytes.chunks(size).enumerate() {
-                let start = chunk.address + (index * size) as u64;
-                if let Some(word) = find_jump_word(stub, start) {
-                    stubs.insert(start, word);
+            // Stubs have 8 or 16 bytes, with one jump through a word. What follows a jump, up to padding, is another stub.
+            let mut start = None;
+            for instruction in Decoder::with_ip(64, &chunk.bytes, chunk.address, DecoderOptions::NONE) {
+                match instruction.mnemonic() {
+                    Mnemonic::Nop => {}
+                    Mnemonic::Jmp if instruction.is_ip_rel_memory_operand() => {
+                        let start = start.take().unwrap_or(instruction.ip());
+                        stubs.insert(start, instruction.ip_rel_memory_address());
+                    }
+                    Mnemonic::Jmp => start = None,
+                    _ => start = start.or(Some(instruction.ip())),
                 }
             }
         }
@@ -41,21 +45,12 @@ impl Thunks {
     }
 }
 
-/// The word that a stub jumps through.
-fn find_jump_word(stub: &[u8], start: u64) -> Option<u64> {
-    let decoder = Decoder::with_ip(64, stub, start, DecoderOptions::NONE);
-    decoder.into_iter().find_map(|instruction| {
-        let jumps = instruction.mnemonic() == Mnemonic::Jmp && instruction.is_ip_rel_memory_operand();
-        jumps.then(|| instruction.ip_rel_memory_address())
-    })
-}
-
 /// The kind that a symbol's name gives to a call of it.
 #[must_use]
 pub fn kind_of_name(name: &str) -> Option<Kind> {
     // Linux: `arch/x86/lib/retpoline.S`; GCC: `-mindirect-branch=thunk`; LLVM: `X86RetpolineThunks.cpp`.
     const RETPOLINES: [&str; 8] = [
-        "__x86_indirect_thunk_",
+        "__x86_indirect_thunk",
         "__x86_indirect_call_thunk_",
         "__x86_indirect_jump_thunk_",
         "__x86_indirect_its_thunk_",
@@ -90,7 +85,7 @@ pub fn kind_of_code(image: &Image, address: u64) -> Option<Kind> {
     // The call leads over a loop of `pause` and `lfence` to code that replaces its own return address.
     let inner = first.near_branch_target();
     let offset = inner.checked_sub(address).filter(|offset| (5..32).contains(offset))?;
-    let between = Decoder::with_ip(64, &bytes[5..offset as usize], address + 5, DecoderOptions::NONE);
+    let between = Decoder::with_ip(64, bytes.get(5..offset as usize)?, address.wrapping_add(5), DecoderOptions::NONE);
     let stops = |mnemonic| matches!(mnemonic, Mnemonic::Pause | Mnemonic::Lfence | Mnemonic::Jmp | Mnemonic::Int3);
     if !between.into_iter().all(|it| stops(it.mnemonic()) || it.mnemonic() == Mnemonic::Nop) {
         return None;
@@ -142,4 +137,65 @@ pub fn name_of_word(image: &Image, word: u64) -> Option<String> {
 pub fn name_of_address(image: &Image, address: u64) -> Option<String> {
     let (symbol, offset) = image.symbol(address)?;
     Some(if offset == 0 { symbol.name.to_owned() } else { format!("{}+{offset:#x}", symbol.name) })
+}
+
+#[cfg(test)]
+mod tests {
+    use object::elf;
+
+    use super::kind_of_name;
+    use crate::audit::kind::Kind;
+    use crate::audit::made::{Made, RET, RETPOLINE, sites};
+
+    /// The kind of a call of a function.
+    fn kind_of_call(name: &str, code: &[u8]) -> Kind {
+        let mut made = Made::new();
+        let (callee, _) = made.function(name, code);
+        let (_, at) = made.function("caller", &[0xe8, 0, 0, 0, 0, 0xc3]);
+        made.relocate(at + 1, callee, elf::R_X86_64_PLT32, -4);
+        sites(&made.audit(), "caller")[0].0
+    }
+
+    #[test]
+    fn a_retpoline_is_told_by_its_code_whatever_its_name() {
+        assert_eq!(kind_of_call("some_function", RETPOLINE), Kind::Retpoline);
+        // Without the store over the return address, it is a function that calls.
+        let mut other = RETPOLINE.to_vec();
+        other[12..16].copy_from_slice(&[0x48, 0x89, 0x44, 0x24]);
+        other[16] = 8;
+        other.push(0xc3);
+        assert_eq!(kind_of_call("some_function", &other), Kind::Direct);
+    }
+
+    #[test]
+    fn a_thunk_of_returns_is_told_by_its_code() {
+        // call 1f; 2: pause; lfence; jmp 2b; 1: lea 8(%rsp), %rsp; ret
+        let code = [&RETPOLINE[..12], &[0x48, 0x8d, 0x64, 0x24, 8, 0xc3]].concat();
+        assert_eq!(kind_of_call("some_function", &code), Kind::ReturnThunk);
+    }
+
+    #[test]
+    fn a_trampoline_of_a_static_call_is_told_by_its_mark() {
+        // jmp to itself; ud1 %esp, %ecx
+        assert_eq!(kind_of_call("some_function", &[0xe9, 0xfb, 0xff, 0xff, 0xff, 0x0f, 0xb9, 0xcc]), Kind::StaticCall);
+        assert_eq!(kind_of_call("some_function", &[0xe9, 0xfb, 0xff, 0xff, 0xff, 0x0f, 0xb9, 0xcd]), Kind::Direct);
+    }
+
+    #[test]
+    fn names_of_kernels_and_compilers_tell_thunks() {
+        for (name, kind) in [
+            ("__x86_indirect_thunk_rax", Some(Kind::Retpoline)),
+            ("__x86_indirect_thunk", Some(Kind::Retpoline)),
+            ("__llvm_retpoline_r11", Some(Kind::Retpoline)),
+            ("__x86_return_thunk", Some(Kind::ReturnThunk)),
+            ("__fentry__", Some(Kind::Fentry)),
+            ("mcount", Some(Kind::Fentry)),
+            ("__SCT__might_resched", Some(Kind::StaticCall)),
+            ("fentry", None),
+            ("memcpy", None),
+        ] {
+            assert_eq!(kind_of_name(name), kind, "{name}");
+            assert_eq!(kind_of_call(name, RET), kind.unwrap_or(Kind::Direct), "{name}");
+        }
+    }
 }

@@ -7,11 +7,12 @@
 
 use std::hash::Hash;
 
-use iced_x86::{Code, FlowControl, Instruction, InstructionInfoFactory, Mnemonic};
+use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic};
 use rustc_hash::FxHashMap;
 
-use super::pool::Pool;
+use super::control::is_call;
 pub use super::pool::{Id, Value, number};
+use super::pool::{Place, Pool, unknown};
 
 pub(super) const GENERAL: usize = 16;
 pub(super) const RAX: usize = 0;
@@ -19,17 +20,19 @@ pub(super) const RSP: usize = 4;
 pub(super) const RBP: usize = 5;
 /// Registers that a call may change (System V psABI for x86-64, figure 3.4), by their number in machine code.
 const CHANGED_BY_CALL: [usize; 9] = [0, 1, 2, 6, 7, 8, 9, 10, 11];
-/// Places of [`Value::Unknown`] that are no stack slots: a register that an instruction wrote, a register that differs
-/// where two ways meet, and further values. No stack has so many bytes.
-pub(super) const WRITTEN: i64 = i64::MIN;
-const MET: i64 = i64::MIN + 64;
-pub(super) const OTHER: i64 = i64::MIN + 128;
 /// Stores to the stack that are looked at where ways meet. Twice as many double the time of functions with large frames;
 /// half as many miss variables of functions without optimisation.
-const MAX_STORES: usize = 64;
+const MAX_STORES: usize = 32;
 
 /// The values of all general registers.
 pub(super) type Registers = [Id; GENERAL];
+
+/// A store to a slot of the stack.
+struct Store {
+    slot: i64,
+    /// What the slot had before, and the number of the store that wrote it.
+    before: Option<(Id, usize)>,
+}
 
 /// What is known at the target of a jump that comes later in the function.
 #[derive(Clone, Copy)]
@@ -45,8 +48,8 @@ struct Ahead {
 struct Header {
     /// Registers and number of stores when it was reached in the first reading.
     reached: Option<(Registers, usize)>,
-    /// Registers that the loop changes, as bits.
-    changed: u16,
+    /// Registers that the loop changes, with what is known of them in all rounds.
+    changed: [Option<Id>; GENERAL],
     /// Stack slots that the loop changes.
     slots: Vec<i64>,
     /// The registers at the jump back.
@@ -59,9 +62,9 @@ pub struct Values {
     pub(super) registers: Registers,
     /// The two words in vector registers, from a load to a store: compilers copy pairs of words so.
     pub(super) vectors: [Option<(Id, Id)>; GENERAL],
-    slots: FxHashMap<i64, Id>,
-    /// The stores to slots: the slot, and what it had before.
-    stores: Vec<(i64, Option<Id>)>,
+    /// The value of a slot, and the number of the store that wrote it.
+    slots: FxHashMap<i64, (Id, usize)>,
+    stores: Vec<Store>,
     ahead: FxHashMap<u64, Ahead>,
     headers: FxHashMap<u64, Header>,
     is_second: bool,
@@ -100,7 +103,7 @@ impl Default for Values {
 
 /// Empties a map. A map that one large function made large would take long to clear for each small one.
 pub(super) fn clear_map<K: Eq + Hash, V>(map: &mut FxHashMap<K, V>) {
-    const MAX_KEPT: usize = 4096;
+    const MAX_KEPT: usize = 1 << 14;
     if map.capacity() > MAX_KEPT {
         *map = FxHashMap::default();
     } else {
@@ -163,14 +166,18 @@ impl Values {
         }
     }
 
-    pub(super) fn unknown(&mut self, place: i64) -> Id {
-        self.pool.id(Value::Unknown { ip: self.ip, place })
+    pub(super) fn unknown(&self, place: Place) -> Id {
+        unknown(self.ip, place)
     }
 
     /// Prepares for an instruction: joins the states that meet there. To be called before the operands are asked for.
     pub fn arrive(&mut self, instruction: &Instruction) {
         self.ip = instruction.ip();
         let ahead = if self.ahead.is_empty() { None } else { self.ahead.remove(&self.ip) };
+        if !self.flows && ahead.is_none() && instruction.mnemonic() == Mnemonic::Nop {
+            // Padding before the target of a jump.
+            return;
+        }
         match (self.flows, ahead) {
             (true, None) => {}
             (true, Some(other)) => {
@@ -194,9 +201,13 @@ impl Values {
     }
 
     fn meet(&mut self, other: &Registers) {
+        if self.registers == *other {
+            return;
+        }
         for register in 0..GENERAL {
             if self.registers[register] != other[register] {
-                self.registers[register] = self.unknown(MET + register as i64);
+                let place = Place::Met(register as u8);
+                self.registers[register] = self.pool.join(self.registers[register], other[register], self.ip, place);
             }
         }
     }
@@ -204,26 +215,20 @@ impl Values {
     /// Slots that were stored to since the store `first`, and before it had another value, are unknown.
     fn meet_slots(&mut self, first: usize) {
         let from = first.max(self.stores.len().saturating_sub(MAX_STORES));
-        for (slot, before) in self.changed_slots(from) {
-            let _ = before;
-            let value = self.unknown(slot);
+        for (slot, _) in self.changed_slots(from) {
+            let value = self.unknown(Place::Slot(slot));
             self.store_slot(slot, value);
         }
     }
 
     /// The slots that have another value than before the store `from`, with the value of then.
     fn changed_slots(&self, from: usize) -> Vec<(i64, Id)> {
-        let Some(stores) = self.stores.get(from..).filter(|stores| !stores.is_empty()) else { return Vec::new() };
-        let mut seen = Vec::new();
         let mut changed = Vec::new();
-        for (slot, before) in stores.iter().take(MAX_STORES) {
-            if seen.contains(slot) {
-                continue;
-            }
-            seen.push(*slot);
-            // A variable that had no value before has the one that it got.
-            if let Some(before) = before.filter(|before| self.slots.get(slot) != Some(before)) {
-                changed.push((*slot, before));
+        for store in self.stores.iter().skip(from).take(MAX_STORES) {
+            // A variable that had no value before has the one that it got. Of several stores, the first one counts.
+            let Some((before, number)) = store.before else { continue };
+            if number < from && self.slot(store.slot) != Some(before) {
+                changed.push((store.slot, before));
             }
         }
         changed
@@ -245,55 +250,51 @@ impl Values {
             return;
         }
         self.vectors = [None; GENERAL];
-        let (changed, slots) = (header.changed, std::mem::take(&mut header.slots));
-        for register in (0..GENERAL).filter(|register| changed & (1 << register) != 0) {
-            self.registers[register] = self.unknown(MET + register as i64);
+        for (register, changed) in self.registers.iter_mut().zip(header.changed) {
+            *register = changed.unwrap_or(*register);
         }
+        let slots = std::mem::take(&mut header.slots);
         for slot in slots {
-            let value = self.unknown(slot);
+            let value = self.unknown(Place::Slot(slot));
             self.store_slot(slot, value);
         }
     }
 
     /// The state where no earlier instruction leads: that of a jump back, else that of the last jump through a table,
-    /// else what calls and jumps leave as it is.
+    /// else that of the last call or jump.
     fn guess(&mut self) {
         let header = if self.is_second { self.headers.get_mut(&self.ip) } else { None };
         if let Some((header, back)) = header.and_then(|header| header.back.map(|back| (header, back))) {
-            header.changed = 0;
+            header.changed = [None; GENERAL];
             self.registers = back;
         } else if let Some(registers) = self.at_table {
             self.registers = registers;
         } else {
             self.registers = self.at_branch;
-            for register in CHANGED_BY_CALL {
-                self.registers[register] = self.unknown(MET + register as i64);
-            }
         }
     }
 
     pub(super) fn slot(&self, at: i64) -> Option<Id> {
-        self.slots.get(&at).copied()
+        self.slots.get(&at).map(|(value, _)| *value)
     }
 
     pub(super) fn store_slot(&mut self, at: i64, value: Id) {
-        let before = self.slots.insert(at, value);
-        if before != Some(value) {
-            self.stores.push((at, before));
-        }
+        let before = self.slots.insert(at, (value, self.stores.len()));
+        self.stores.push(Store { slot: at, before });
     }
 
     /// Follows an instruction.
     pub fn follow(&mut self, instruction: &Instruction) {
         match instruction.flow_control() {
             FlowControl::Next => self.compute(instruction),
+            FlowControl::Call if !is_call(instruction) => self.compute(instruction),
             FlowControl::Call | FlowControl::IndirectCall => {
-                self.at_branch = self.registers;
                 self.vectors = [None; GENERAL];
                 for register in CHANGED_BY_CALL {
-                    self.registers[register] = self.unknown(WRITTEN + register as i64);
+                    self.registers[register] = self.unknown(Place::Written(register as u8));
                 }
                 self.registers[RAX] = self.pool.id(Value::Result(self.ip));
+                self.at_branch = self.registers;
             }
             FlowControl::ConditionalBranch => {
                 self.at_branch = self.registers;
@@ -305,11 +306,16 @@ impl Values {
                 self.flows = false;
             }
             FlowControl::IndirectBranch => {
-                self.at_table = Some(self.registers);
+                // With an empty stack, it may be a call at the function's end.
+                let is_end = |registers: &Registers| self.value(registers[RSP]) == Value::Stack(0);
+                if self.at_table.is_none_or(|table| is_end(&table) || !is_end(&self.registers)) {
+                    self.at_table = Some(self.registers);
+                }
                 self.flows = false;
             }
             FlowControl::Return => self.flows = false,
-            _ => self.flows = instruction.code() == Code::Syscall || instruction.mnemonic() == Mnemonic::Int,
+            // Code behind a software interrupt is reached, behind `ud2` it is not.
+            _ => self.flows = instruction.mnemonic() == Mnemonic::Int,
         }
     }
 
@@ -329,31 +335,89 @@ impl Values {
 
     fn jump_back(&mut self, target: u64) {
         let Some(Header { reached: Some((registers, stores)), .. }) = self.headers.get(&target) else { return };
-        let mut changed = 0;
-        for (register, before) in registers.iter().enumerate() {
-            changed |= u16::from(self.registers[register] != *before) << register;
-        }
-        let slots = self.changed_slots(*stores);
-        let Values { pool, headers, registers, .. } = self;
+        let (registers, slots) = (*registers, self.changed_slots(*stores));
+        let Values { pool, headers, registers: own, .. } = self;
         let Some(header) = headers.get_mut(&target) else { return };
-        header.changed |= changed;
+        for (register, changed) in header.changed.iter_mut().enumerate() {
+            let before = changed.unwrap_or(registers[register]);
+            if before != own[register] {
+                *changed = Some(pool.join(before, own[register], target, Place::Met(register as u8)));
+            }
+        }
         for (slot, _) in slots {
             if header.slots.len() < MAX_STORES && !header.slots.contains(&slot) {
                 header.slots.push(slot);
             }
         }
         match &mut header.back {
-            Some(back) => join(pool, back, registers, target),
-            None => header.back = Some(*registers),
+            Some(back) => join(pool, back, own, target),
+            None => header.back = Some(*own),
         }
     }
 }
 
 /// Joins the registers of two jumps to a target.
 fn join(pool: &mut Pool, state: &mut Registers, own: &Registers, target: u64) {
+    if state == own {
+        return;
+    }
     for (register, (joined, own)) in state.iter_mut().zip(own).enumerate() {
-        if joined != own {
-            *joined = pool.id(Value::Unknown { ip: target, place: MET + register as i64 });
-        }
+        *joined = pool.join(*joined, *own, target, Place::Met(register as u8));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::audit::kind::Kind;
+    use crate::audit::made::{Made, sites};
+
+    /// The kind of the last site of a function.
+    fn kind(code: &[u8]) -> Kind {
+        let mut made = Made::new();
+        made.function("function", code);
+        sites(&made.audit(), "function").last().expect("a site").0
+    }
+
+    #[test]
+    fn a_value_that_differs_where_two_ways_meet_is_no_load() {
+        // mov (%rdi),%rax; test %rdx,%rdx; je 1f; mov %rsi,%rax; 1: call *%rax; ret
+        let merged = [0x48, 0x8b, 0x07, 0x48, 0x85, 0xd2, 0x74, 3, 0x48, 0x89, 0xf0, 0xff, 0xd0, 0xc3];
+        assert_eq!(kind(&merged), Kind::Register);
+        // The same value on both ways.
+        let same = [0x48, 0x8b, 0x07, 0x48, 0x85, 0xd2, 0x74, 3, 0x48, 0x8b, 0x07, 0xff, 0xd0, 0xc3];
+        assert_eq!(kind(&same), Kind::Table);
+    }
+
+    #[test]
+    fn padding_before_the_target_of_a_jump_changes_nothing() {
+        // mov (%rdi),%rax; test %rdx,%rdx; jne 1f; ret; nop; 1: call *16(%rax); ret
+        let code = [0x48, 0x8b, 0x07, 0x48, 0x85, 0xd2, 0x75, 2, 0xc3, 0x90, 0xff, 0x50, 0x10, 0xc3];
+        assert_eq!(kind(&code), Kind::Virtual);
+    }
+
+    #[test]
+    fn a_loop_changes_what_it_writes() {
+        // mov (%rdi),%rax; 1: call *%rax; mov %rbx,%rax; jmp 1b
+        let code = [0x48, 0x8b, 0x07, 0xff, 0xd0, 0x48, 0x89, 0xd8, 0xeb, 0xf9];
+        assert_eq!(kind(&code), Kind::Register);
+    }
+
+    #[test]
+    fn a_pair_of_words_keeps_its_origin_through_a_vector_register() {
+        // sub $24,%rsp; movups (%rdi),%xmm0; movups %xmm0,(%rsp); mov 8(%rsp),%rax; mov (%rsp),%rdi; call *24(%rax)
+        let code = [
+            0x48, 0x83, 0xec, 0x18, 0x0f, 0x10, 0x07, 0x0f, 0x11, 0x04, 0x24, 0x48, 0x8b, 0x44, 0x24, 8, 0x48, 0x8b,
+            0x3c, 0x24, 0xff, 0x50, 0x18, 0x48, 0x83, 0xc4, 0x18, 0xc3,
+        ];
+        assert_eq!(kind(&code), Kind::Virtual);
+    }
+
+    #[test]
+    fn a_system_call_is_no_call() {
+        let mut made = Made::new();
+        made.function("function", &[0x0f, 0x05, 0xff, 0xd0, 0xc3]);
+        let binary = made.audit();
+        assert_eq!((binary.functions[0].call_instructions, binary.functions[0].sites.len()), (1, 1));
+        assert_eq!(binary.functions[0].sites[0].kind, Kind::Register);
     }
 }

@@ -30,9 +30,10 @@ pub(crate) const EXAMPLES: &str = "Examples:
   pvbench audit target/release/app --against old/app     sites that changed their kind; exit code 1: one became indirect
   pvbench audit target/release/app --run -- --frames 10  how often the sites run, and what they cost
 
-A binary is an x86-64 ELF file: a program, a library, an object file or an archive of them, a kernel module, a vmlinux or
-a bzImage. Without --run, it is read and not run. With --run, it runs twice: alone for its CPU time, and under callgrind, which
-counts calls exactly and takes some 50 times as long; `--counts FILE` takes a file of callgrind. `docs/audit.md` describes the kinds and what the machine code does not tell.";
+A binary is an x86-64 ELF file: a program, a library, an object file or an archive of them, a kernel module, a vmlinux
+or a bzImage. Without --run, it is read and not run. With --run, it runs twice: alone for its CPU time, and under
+callgrind, which counts calls exactly and takes some 50 times as long; `--counts FILE` takes a file of callgrind.
+`docs/audit.md` describes the kinds and what the machine code does not tell.";
 
 /// Names that stand for the kinds of a group.
 const GROUPS: [(&str, Group); 2] = [("own", Group::Own), ("linker", Group::Linker)];
@@ -212,8 +213,8 @@ fn describe_no_match(glob: &str, paths: &[PathBuf], audit: &Audit) -> String {
     }
     if audit.binaries.iter().all(|binary| binary.function_source != FunctionSource::Symbols) {
         return format!(
-            "no function matches '{shown}': the symbols are stripped; audit the file as it was before `strip`, or name a \
-             function by its address, such as 0x401000"
+            "no function matches '{shown}': the symbols are stripped; audit the file as it was before `strip`, or name \
+             a function by its address, such as 0x401000"
         );
     }
     let all = paths.iter().filter_map(|path| audit_file(path, &Options::default()).ok()).flatten();

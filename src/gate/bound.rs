@@ -33,9 +33,9 @@ pub enum Quantity {
     Branches,
     /// Conditional branches per op that are taken.
     TakenBranches,
-    /// Words that an op reads from memory, the stack included.
+    /// Reads of memory per op, the stack included.
     Loads,
-    /// Words that an op writes to memory, the stack included.
+    /// Writes to memory per op, the stack included.
     Stores,
     /// Locked instructions per op.
     Locked,

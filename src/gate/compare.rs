@@ -9,8 +9,9 @@ use super::index::ReportIndex;
 use super::judge::list_faults;
 use super::left_out::{self, MeasuredIn, NotCompared};
 use super::verdict::Outcome;
+use crate::op::InstructionMix;
 use crate::report::Report;
-use crate::report::schema::WorkloadResult;
+use crate::report::schema::{Cell, WorkloadResult};
 use crate::report::subject::{self, kernels};
 use crate::stats::Interval;
 
@@ -216,6 +217,10 @@ pub fn compare(before: &Report, after: &Report, differences: Vec<String>) -> Rep
             outcome = if change > 0.0 { Outcome::Fail } else { Outcome::Improved };
             reason = Some(format!("{change:+} instructions"));
         }
+        if let Some((direction, transfers)) = compare_transfers(earlier, cell) {
+            outcome = if outcome == Outcome::Fail { outcome } else { direction };
+            reason = Some(reason.map_or(transfers.clone(), |instructions| format!("{instructions}; {transfers}")));
+        }
         comparison.changed.push(Change {
             subject: subject::of_cell(cell),
             unit: Unit::Cycles,
@@ -263,6 +268,24 @@ pub fn compare(before: &Report, after: &Report, differences: Vec<String>) -> Rep
     comparison.not_compared.extend(left_out::workloads([before, after]));
     comparison.sort();
     comparison
+}
+
+/// Compares calls and indirect branches, which are exact: the outcome, and the change of each class. `None` if they are
+/// the same, or not counted in both.
+fn compare_transfers(before: &Cell, after: &Cell) -> Option<(Outcome, String)> {
+    let (old, new) = before.mix.zip(after.mix)?;
+    let more = |of: fn(&InstructionMix) -> f64| of(&new) - of(&old);
+    // A call that becomes indirect is no call more; a call that goes away counts where no branch became indirect.
+    let changes = [more(InstructionMix::indirect_branches), more(InstructionMix::calls)];
+    let change = changes.into_iter().find(|change| change.abs() > MIN_COUNT_DIFFERENCE)?;
+    let classes = InstructionMix::NAMES.iter().zip(old.values()).zip(new.values());
+    let changed: Vec<String> = classes
+        .filter(|((name, old), new)| {
+            (name.ends_with("calls") || name.ends_with("jumps")) && (new - old).abs() > MIN_COUNT_DIFFERENCE
+        })
+        .map(|((name, old), new)| format!("{:+} {name}", new - old))
+        .collect();
+    Some((if change > 0.0 { Outcome::Fail } else { Outcome::Improved }, changed.join(", ")))
 }
 
 /// Smallest difference of instruction counts that is a change. A report rounds counts to six digits.

@@ -59,9 +59,9 @@ classes! {
     taken_branches "branch taken" "branches taken",
     /// Conditional branches that were not taken, or that lead to the next instruction.
     untaken_branches "branch not taken" "branches not taken",
-    /// Words read from memory, the stack included: a return reads one, and an indirect call through a table another.
+    /// Reads of memory, the stack included: a return has one, and an indirect call through a table another.
     loads "load" "loads",
-    /// Words written to memory, the stack included: a call writes one.
+    /// Writes to memory, the stack included: a call has one.
     stores "store" "stores",
     /// Instructions with a `lock` prefix, and `xchg` with memory.
     locked "locked instruction" "locked instructions",

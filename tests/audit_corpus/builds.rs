@@ -175,3 +175,22 @@ fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// Small files for damage: an object file with relocations, a linked program with symbols, and a library without.
+pub fn small(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for (name, options) in [
+        ("small.o", &["-O2", "-c"][..]),
+        ("program", &["-O1", "-nostdlib", "-static", "-Wl,-e,s_mem__global", "-Wl,-z,noseparate-code"]),
+        ("library.so", &["-O2", "-fPIC", "-shared", "-s", "-nostdlib", "-Wl,-z,noseparate-code"]),
+        ("retpolines.o", &["-O2", "-c", "-fcf-protection=none", "-mindirect-branch=thunk", "-pg", "-mfentry"]),
+    ] {
+        let file = folder.join(name);
+        run(Command::new("gcc").args(options).args(["-w", "-o"]).arg(&file).arg(source("small.c")));
+        files.push(file);
+    }
+    let archive = folder.join("library.a");
+    run(Command::new("ar").arg("rc").arg(&archive).arg(&files[0]).arg(&files[3]));
+    files.push(archive);
+    files
+}

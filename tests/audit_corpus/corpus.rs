@@ -1,5 +1,6 @@
 //! The sites of the corpus have the kinds of their labels.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -75,7 +76,7 @@ fn sites_of_the_corpus_have_the_kinds_of_their_labels() {
 }
 
 fn judge(built: &Built, linked: &Mutex<Confusion>, stripped: &Mutex<Confusion>) {
-    let binaries = audit(&built.path, &["s_*", "o_*", "a_*"]);
+    let binaries = audit(&built.path, &["s_*", "o_*", "a_*", "t_*"]);
     let mut confusion = linked.lock().unwrap();
     let labelled: Vec<_> = (binaries.iter().flat_map(|binary| &binary.functions))
         .filter_map(|function| Some((function, Label::of(&function.name)?)))
@@ -94,11 +95,19 @@ fn judge(built: &Built, linked: &Mutex<Confusion>, stripped: &Mutex<Confusion>) 
     // The functions of the twin have no names: their sites have the labels of the addresses.
     let twin = &audit(path, &["*"])[0];
     assert_eq!(twin.function_source, FunctionSource::UnwindTables, "{}", built.name);
-    let sites: Vec<&Site> = twin.functions.iter().flat_map(|function| &function.sites).collect();
+    let names: HashMap<String, &str> = (binaries.iter().flat_map(|binary| &binary.functions))
+        .map(|function| (format!("{:#x}", function.address), function.name.as_str()))
+        .collect();
+    let named = |site: &Site| {
+        let target =
+            site.target.as_ref().map(|target| names.get(target).map_or(target.clone(), |&name| name.to_owned()));
+        Site { target, ..site.clone() }
+    };
+    let sites: Vec<Site> = twin.functions.iter().flat_map(|function| function.sites.iter().map(named)).collect();
     let mut confusion = stripped.lock().unwrap();
     for (function, label) in &labelled {
         let range = function.address..function.address + function.bytes;
-        let own: Vec<&Site> = sites.iter().copied().filter(|site| range.contains(&site.address)).collect();
+        let own: Vec<&Site> = sites.iter().filter(|site| range.contains(&site.address)).collect();
         confusion.add(&built.name, &built.effects, function, label, &own);
     }
 }

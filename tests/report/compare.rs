@@ -93,6 +93,28 @@ fn a_comparison_lists_regressions_and_improvements_and_exits_with_1_on_a_regress
 }
 
 #[test]
+fn a_call_that_becomes_indirect_is_a_regression_whatever_the_times_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |name: &str, direct: f64, machine: &str| {
+        report(folder.path(), name, |report| {
+            report.machine.cpu_model = Some(machine.to_owned());
+            let is_it = |cell: &&mut Cell| cell.op == "set_pte" && cell.mechanism == "direct";
+            for mix in report.cells.iter_mut().filter(is_it).filter_map(|cell| cell.mix.as_mut()) {
+                (mix.direct_calls, mix.indirect_calls) = (direct, 1.0 - direct);
+            }
+        })
+    };
+    let (direct, indirect) = (with("direct.json", 1.0, "one"), with("indirect.json", 0.0, "one"));
+    let (code, text) = compare(&direct, &indirect, &[]);
+    assert!(code == 1 && text.contains("3 regressed, 0 improved"), "{text}");
+    assert!(text.contains("set_pte/native/direct/throughput: -1 direct_calls, +1 indirect_calls"), "{text}");
+    let (code, text) = compare(&indirect, &direct, &[]);
+    assert!(code == 0 && text.contains("0 regressed, 3 improved"), "{text}");
+    let (code, text) = compare(&direct, &with("elsewhere.json", 0.0, "two"), &[]);
+    assert!(code == 1 && text.contains("3 regressed"), "counts are the same on all machines: {text}");
+}
+
+#[test]
 fn ab_measures_two_builds_in_turn_and_finds_no_difference_between_equal_builds() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = pvbench();

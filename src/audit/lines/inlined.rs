@@ -31,8 +31,8 @@ pub(super) enum Found<'a, 'd> {
     Function(Place),
 }
 
-/// Calls `see` with the functions of a unit and those that were inlined, until it returns `None` or the work is used up.
-/// What follows a damaged entry is left out.
+/// Calls `see` with the functions of a unit and those that were inlined, until it returns `None` or the work is used
+/// up. What follows a damaged entry is left out.
 pub(super) fn walk<'d>(
     entry: &UnitEntry<'d>,
     work: &Work,

@@ -300,9 +300,9 @@ fn damaged_debug_information_ends_without_a_panic() {
     assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
 }
 
-/// Debug information of a few hundred kilobytes that stands for a hundred million of ranges and attributes: each of 8,000
-/// inlined functions refers to the same list of 8,000 ranges, and each of 8,000 variables has 8,000 attributes
-/// without a byte of their own.
+/// Debug information of a few hundred kilobytes that stands for a hundred million ranges and attributes: each of 8,000
+/// inlined functions refers to the same list of 8,000 ranges, and each of 8,000 variables has 8,000 attributes without
+/// a byte of their own.
 const BOMB: &str = r#"
     .section .debug_abbrev
     .byte 1, 0x11, 1, 0x11, 0x01, 0x12, 0x07, 0, 0

@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 use iced_x86::{Code, FlowControl, InstructionInfoFactory, InstructionInfoOptions, Mnemonic, OpAccess, OpKind};
 
 use super::code::Step;
-use super::sequence::Passes;
+use super::sequence::{Passes, find_sites};
 use crate::op::InstructionMix;
 use crate::regime::SITES;
 
@@ -23,7 +23,9 @@ const MAX_INSTRUCTIONS_WITH_SITES: usize = 1 << 12;
 
 /// The loop's own instructions, which belong to no op.
 struct OwnInstructions {
-    /// Address of the branch that closes the loop.
+    /// Index of the first execution, in two passes, of the branch that closes the loop.
+    first: usize,
+    /// Address of that branch.
     branch: u64,
     /// Address of the decrement in front of the branch.
     decrement: Option<u64>,
@@ -61,7 +63,7 @@ impl Passes {
         };
         let decrement = self.two[..at].last().filter(counts).map(Step::address);
         let is_branch = step.instruction.flow_control() == FlowControl::ConditionalBranch;
-        is_branch.then_some(OwnInstructions { branch: step.address(), decrement })
+        is_branch.then_some(OwnInstructions { first: at, branch: step.address(), decrement })
     }
 
     /// Returns the index of the last branch that leaves the only time in one pass, and of two passes stays once and then
@@ -81,11 +83,14 @@ impl Passes {
 
     /// Counts the lines of code of a site and of all that it reaches, averaged over the sites of a pass.
     fn count_lines(&self, own: &OwnInstructions) -> f64 {
-        let pass = mark_callees(self.second());
-        let sites = if pass.len() <= MAX_INSTRUCTIONS_WITH_SITES { self.find_sites() } else { None };
+        let second = self.two.get(own.first + 1..).unwrap_or_default();
+        let length = second.iter().position(|step| step.address() == own.branch).map_or(second.len(), |last| last + 1);
+        let second = &second[..length];
+        let sites = if second.len() <= MAX_INSTRUCTIONS_WITH_SITES { find_sites(second) } else { None };
+        let pass = mark_callees(second);
         let groups: Vec<Vec<Placed>> = match sites {
             Some((length, sites)) => sites.step_by(length).map(|start| pass[start..start + length].to_vec()).collect(),
-            None => split_evenly(&pass),
+            None => split_into_sites(&pass),
         };
         let is_own = |(step, _): &Placed| step.address() == own.branch || Some(step.address()) == own.decrement;
         let code = |site: &Vec<Placed>| -> BTreeSet<(u64, u64)> {
@@ -126,20 +131,24 @@ fn mark_callees(pass: &[Step]) -> Vec<Placed<'_>> {
     pass.iter().zip(called).collect()
 }
 
-/// Splits a pass without a period into sites with as many instructions of the loop each; what is called belongs to its
-/// caller.
-fn split_evenly<'a>(pass: &[Placed<'a>]) -> Vec<Vec<Placed<'a>>> {
+/// Splits a pass without a period into sites: after each call, where the sites have equally many; otherwise after equally
+/// many instructions of the loop.
+fn split_into_sites<'a>(pass: &[Placed<'a>]) -> Vec<Vec<Placed<'a>>> {
+    let sites = SITES as usize;
     let of_loop = pass.iter().filter(|(_, is_called)| !is_called).count().max(1);
-    let mut sites = vec![Vec::new(); SITES as usize];
-    let (mut site, mut seen) = (0, 0);
+    let calls = pass.windows(2).filter(|pair| pair[0].1 && !pair[1].1).count();
+    let by_calls = calls > 0 && calls.is_multiple_of(sites);
+    let mut groups = vec![Vec::new(); sites];
+    let (mut seen, mut returned, mut was_called) = (0, 0, false);
     for (step, is_called) in pass {
-        if !is_called {
-            site = seen * sites.len() / of_loop;
-            seen += 1;
-        }
-        sites[site].push((*step, *is_called));
+        returned += usize::from(was_called && !is_called);
+        was_called = *is_called;
+        let site = if by_calls { returned * sites / calls } else { seen * sites / of_loop };
+        seen += usize::from(!is_called);
+        // Code behind the last call belongs to the last site.
+        groups[site.min(sites - 1)].push((*step, *is_called));
     }
-    sites
+    groups
 }
 
 /// Counts the lines that the code of one op takes if each piece of it begins a line. A piece ends where the next executed

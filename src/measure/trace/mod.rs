@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! instructions per op = (executed(passes: 2) - executed(passes: 1)) / 8     with the loop's own decrement and branch
+//! mix                 = the same by class of instruction                    without them
 //! ```
 
 mod blocks;

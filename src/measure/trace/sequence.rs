@@ -81,7 +81,7 @@ impl Passes {
     #[must_use]
     pub fn one_op(&self) -> OneOp {
         let pass = self.second();
-        match self.find_sites() {
+        match find_sites(pass) {
             Some((n, range)) => {
                 let (start, sites) = (range.start, range.len() / n);
                 OneOp::Repeated { steps: pass[start + n..start + 2 * n].to_vec(), sites }
@@ -89,18 +89,17 @@ impl Passes {
             None => OneOp::Whole(pass.to_vec()),
         }
     }
+}
 
-    /// Finds the equal sites in the second pass: the number of instructions of each, and the indices of all of them.
-    pub(super) fn find_sites(&self) -> Option<(usize, Range<usize>)> {
-        let pass = self.second();
-        let kinds: Vec<_> = pass.iter().map(|step| kind(&step.instruction)).collect();
-        let all = SITES as usize;
-        (all - 2..=all).rev().find_map(|sites| {
-            let range = |n| find_repeats(&kinds, n, sites).map(|start| (n, start..start + n * sites));
-            // A sequence shorter than half of a site's share is a loop inside an op.
-            (pass.len() / all / 2 + 1..=pass.len() / sites).rev().find_map(range)
-        })
-    }
+/// Finds the equal sites in a pass: the number of instructions of each, and the indices of all of them.
+pub(super) fn find_sites(pass: &[Step]) -> Option<(usize, Range<usize>)> {
+    let kinds: Vec<_> = pass.iter().map(|step| kind(&step.instruction)).collect();
+    let all = SITES as usize;
+    (all - 2..=all).rev().find_map(|sites| {
+        let range = |n| find_repeats(&kinds, n, sites).map(|start| (n, start..start + n * sites));
+        // A sequence shorter than half of a site's share is a loop inside an op.
+        (pass.len() / all / 2 + 1..=pass.len() / sites).rev().find_map(range)
+    })
 }
 
 fn kind(instruction: &Instruction) -> (Mnemonic, [OpKind; 2]) {

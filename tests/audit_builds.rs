@@ -1,0 +1,277 @@
+//! Two builds of a program: budgets on its call sites, what changed between them, and what ran.
+
+#![cfg(feature = "audit")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use assert_cmd::cargo::cargo_bin;
+use serde_json::Value;
+
+/// A driver that polls a device. `DIRECT` decides how it reaches the device.
+const DRIVER: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+long sites;
+__attribute__((noinline)) long read_word(long at) { return at * 3; }
+__attribute__((noinline)) long read_slow(long at) { return at * 5; }
+long (*volatile device)(long) = read_word;
+__attribute__((noinline)) long other(long at) { return at + 1; }
+#ifdef DIRECT
+#define CALL(at) read_word(at)
+#else
+#define CALL(at) (sites++, device(at))
+#endif
+#ifdef INLINED
+static inline __attribute__((always_inline))
+#else
+__attribute__((noinline))
+#endif
+long poll_device(long n) { long sum = 0; for (long i = 0; i < n; i++) sum += CALL(i) + other(i); return sum; }
+__attribute__((noinline)) long service(long n) { return poll_device(n) + other(n); }
+int main(int count, char **arguments) {
+    long n = count > 1 ? atol(arguments[1]) : 10;
+    long sum = service(n);
+    device = read_slow;
+    sum += service(n / 2);
+    if (count > 2) {
+        FILE *file = fopen(arguments[2], "a");
+        if (file) { fprintf(file, "%ld\n", sites); fclose(file); }
+    }
+    if (count > 3) {
+        FILE *file = fopen(arguments[3], "r");
+        if (file) return 7;
+        file = fopen(arguments[3], "w");
+        if (file) fclose(file);
+    }
+    return sum == 42;
+}
+"#;
+
+struct Programs {
+    folder: tempfile::TempDir,
+}
+
+impl Programs {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("driver.c"), DRIVER).unwrap();
+        Programs { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn build(&self, name: &str, options: &[&str]) -> PathBuf {
+        let done = Command::new("gcc")
+            .current_dir(self.folder.path())
+            .args(["-O2", "driver.c", "-o", name])
+            .args(options)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        self.path(name)
+    }
+
+    fn pvbench(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        let Output { status, stdout, stderr } =
+            Command::new(cargo_bin("pvbench")).current_dir(self.folder.path()).args(arguments).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (status.code(), text(stdout), text(stderr))
+    }
+
+    fn gate(&self, budgets: &str, more: &[&str]) -> (Option<i32>, String, String) {
+        std::fs::write(self.path("budgets.toml"), budgets).unwrap();
+        self.pvbench(&[&["gate", "--budget", "budgets.toml"], more].concat())
+    }
+}
+
+const NO_INDIRECT_CALL: &str = "[[budget]]\nbinary = \"app\"\nfunction = \"poll_device\"\nindirect_calls = 0\ncalls = 2\n";
+
+#[test]
+fn a_call_that_became_indirect_fails_the_gate_without_any_measurement() {
+    let programs = Programs::new();
+    programs.build("app", &["-DDIRECT"]);
+    let (code, out, _) = programs.gate(NO_INDIRECT_CALL, &[]);
+    assert_eq!(code, Some(0), "{out}");
+    programs.build("app", &[]);
+    let (code, out, _) = programs.gate(NO_INDIRECT_CALL, &["--junit", "verdicts.xml", "--markdown", "summary.md"]);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.contains("app: poll_device") && out.contains("indirect_calls budgets.toml:1"), "{out}");
+    let junit = std::fs::read_to_string(programs.path("verdicts.xml")).unwrap();
+    assert!(junit.contains("tests=\"2\" failures=\"1\" errors=\"0\""), "{junit}");
+    let markdown = std::fs::read_to_string(programs.path("summary.md")).unwrap();
+    assert!(markdown.contains("EXCEEDED") && !markdown.contains("seed"), "{markdown}");
+}
+
+#[test]
+fn a_function_that_was_inlined_is_judged_in_its_callers() {
+    let programs = Programs::new();
+    programs.build("app", &["-DINLINED", "-g"]);
+    let (code, out, _) = programs.gate(NO_INDIRECT_CALL, &["--all"]);
+    assert_eq!(code, Some(1), "{out}");
+    assert!(out.contains("poll_device (inlined into service)"), "{out}");
+    programs.build("app", &["-DINLINED", "-DDIRECT", "-g"]);
+    let (code, out, _) = programs.gate(NO_INDIRECT_CALL, &["--all"]);
+    assert_eq!(code, Some(0), "{out}");
+}
+
+#[test]
+fn a_function_that_nothing_tells_of_is_inconclusive_with_its_reason() {
+    let programs = Programs::new();
+    programs.build("app", &["-DINLINED"]);
+    let (code, out, _) = programs.gate(NO_INDIRECT_CALL, &[]);
+    assert_eq!(code, Some(3), "{out}");
+    assert!(out.contains("inlined into its callers") && out.contains("build with debug information"), "{out}");
+    programs.build("app", &["-g"]);
+    let (code, out, _) = programs.gate(&NO_INDIRECT_CALL.replace("poll_device", "poll_divice"), &[]);
+    assert_eq!(code, Some(3), "{out}");
+    assert!(out.contains("debug information has none either"), "{out}");
+}
+
+#[test]
+fn a_binary_keeps_its_first_budgets() {
+    let programs = Programs::new();
+    programs.build("app", &[]);
+    let (code, budgets, error) = programs.pvbench(&["gate", "--init", "--binary", "app", "--function", "*_device"]);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(budgets.contains("function = \"poll_device\"\ncalls = 2\nindirect_calls = 1\n"), "{budgets}");
+    assert_eq!(programs.gate(&budgets, &[]).0, Some(0));
+    let (code, _, error) = programs.pvbench(&["gate", "--init", "--binary", "app", "--function", "nothing*"]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("no function with a name matches nothing*"), "{error}");
+}
+
+#[test]
+fn the_first_rule_that_matches_a_function_decides_and_a_rule_without_one_is_of_the_whole_binary() {
+    let programs = Programs::new();
+    programs.build("app", &[]);
+    let budgets = "[[budget]]\nbinary = \"app\"\nfunction = \"poll_device\"\nindirect_calls = 1\n\
+                   [[budget]]\nbinary = \"app\"\nfunction = \"*_device\"\nindirect_calls = 0\n\
+                   [[budget]]\nbinary = \"app\"\nretpolines = 0\nlevel = \"soft\"\n";
+    let (code, out, _) = programs.gate(budgets, &["--all"]);
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.contains("app: the whole binary"), "{out}");
+}
+
+#[test]
+fn a_binary_that_cannot_be_read_is_an_error_with_the_line_of_its_rule() {
+    let programs = Programs::new();
+    let (code, _, error) = programs.gate(NO_INDIRECT_CALL, &[]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("budgets.toml:1: app cannot be read"), "{error}");
+    std::fs::write(programs.path("app"), "#!/bin/sh\n").unwrap();
+    let (code, _, error) = programs.gate(NO_INDIRECT_CALL, &[]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("a script"), "{error}");
+}
+
+#[test]
+fn rules_on_cells_are_not_judged_without_a_report_and_say_so() {
+    let programs = Programs::new();
+    programs.build("app", &["-DDIRECT"]);
+    let budgets = format!("{NO_INDIRECT_CALL}[[budget]]\nop = \"*\"\noverhead = \"1 ns\"\n");
+    let (code, _, error) = programs.gate(&budgets, &[]);
+    assert_eq!(code, Some(0));
+    assert!(error.contains("1 rules on cells and workloads are not judged"), "{error}");
+}
+
+fn changes(programs: &Programs, after: &str, before: &str) -> (Option<i32>, Value) {
+    let (code, out, error) = programs.pvbench(&["audit", after, "--against", before, "--json"]);
+    let json = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{error}"));
+    (code, json)
+}
+
+#[test]
+fn a_comparison_of_builds_names_the_site_that_became_indirect_however_the_code_moved() {
+    let programs = Programs::new();
+    programs.build("old", &["-DDIRECT", "-g"]);
+    // Functions in reverse order, at other addresses.
+    programs.build("new", &["-fno-toplevel-reorder", "-falign-functions=64"]);
+    let (code, json) = changes(&programs, "new", "old");
+    assert_eq!(code, Some(1), "{json:#}");
+    let functions = json["functions"].as_array().unwrap();
+    assert_eq!(functions.len(), 1, "{json:#}");
+    assert_eq!(functions[0]["name"], "poll_device");
+    let site = &functions[0]["sites"][0];
+    assert_eq!((&site["before"]["target"], &site["after"]["target"]), (&"read_word".into(), &"device".into()));
+    programs.build("same", &["-DDIRECT", "-falign-functions=64"]);
+    let (code, json) = changes(&programs, "same", "old");
+    assert_eq!((code, json["functions"].as_array().map(Vec::len)), (Some(0), Some(0)), "{json:#}");
+    programs.build("inlined", &["-DDIRECT", "-DINLINED"]);
+    let (code, json) = changes(&programs, "inlined", "old");
+    assert_eq!((code, &json["gone"]), (Some(0), &serde_json::json!(["poll_device"])), "{json:#}");
+    let (code, out, _) = programs.pvbench(&["audit", "new", "--against", "old"]);
+    assert_eq!(code, Some(1));
+    assert!(out.contains("became indirect") && out.contains("in 1 of them a site became indirect"), "{out}");
+}
+
+/// Whether callgrind is there; without it, a test says so and ends.
+fn has_callgrind() -> bool {
+    let is_there = Command::new("valgrind").arg("--version").output().is_ok();
+    if !is_there {
+        println!("skipped: valgrind is not installed");
+    }
+    is_there
+}
+
+fn site_of<'a>(json: &'a Value, function: &str) -> &'a Value {
+    let sites = json["sites"].as_array().unwrap();
+    sites.iter().find(|site| site["function"] == function).unwrap_or_else(|| panic!("{json:#}"))
+}
+
+#[test]
+fn the_calls_of_a_site_are_those_that_the_program_counted_itself() {
+    if !has_callgrind() {
+        return;
+    }
+    let programs = Programs::new();
+    programs.build("app", &["-g"]);
+    let (code, out, error) =
+        programs.pvbench(&["audit", "app", "--run", "--json", "--", "1000", "counted.txt"]);
+    assert_eq!(code, Some(0), "{error}");
+    let json: Value = serde_json::from_str(&out).unwrap();
+    let counted = std::fs::read_to_string(programs.path("counted.txt")).unwrap();
+    let counts: Vec<u64> = counted.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(counts, [1500, 1500], "the program ran twice");
+    let site = site_of(&json, "poll_device");
+    assert_eq!((site["calls"].as_u64(), &site["kind"]), (Some(1500), &"memory".into()));
+    assert_eq!(site["source"]["file"].as_str().map(|file| file.ends_with("driver.c")), Some(true));
+    let targets = site["targets"].as_array().unwrap();
+    let named: Vec<_> = targets.iter().map(|it| (it["name"].as_str().unwrap(), it["calls"].as_u64().unwrap())).collect();
+    assert_eq!(named, [("read_word", 1000), ("read_slow", 500)]);
+    assert!(json["cpu_seconds"].as_f64().unwrap() > 0.0);
+    assert!(json["no_cost_reason"].as_str().unwrap().contains("pvbench run --quick"), "{json:#}");
+}
+
+#[test]
+fn a_program_that_ends_otherwise_under_callgrind_is_a_failure_whose_output_is_kept() {
+    if !has_callgrind() {
+        return;
+    }
+    let programs = Programs::new();
+    programs.build("app", &[]);
+    // The second run finds the file of the first one.
+    let (code, _, error) = programs.pvbench(&["audit", "app", "--run", "--", "10", "counted.txt", "once.txt"]);
+    assert_eq!(code, Some(4), "{error}");
+    let kept = error.trim().rsplit(' ').next().unwrap();
+    assert!(Path::new(kept).is_file(), "{error}");
+    std::fs::remove_file(kept).unwrap();
+    let (code, _, error) = programs.pvbench(&["audit", "no-such-program", "--run"]);
+    assert_eq!(code, Some(4), "{error}");
+    assert!(error.contains("does not start"), "{error}");
+}
+
+#[test]
+fn counts_of_another_build_are_refused() {
+    let programs = Programs::new();
+    programs.build("app", &[]);
+    let counts = "# callgrind format\nversion: 1\npositions: instr\nevents: Ir\n\nob=APP\nfn=main\n\
+                  0x1 1\ncfn=x\ncalls=1 0x2\n0x1 5\n";
+    let app = programs.path("app");
+    std::fs::write(programs.path("cg.out"), counts.replace("APP", app.to_str().unwrap())).unwrap();
+    let (code, _, error) = programs.pvbench(&["audit", "app", "--counts", "cg.out"]);
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains("not the build that ran"), "{error}");
+}
