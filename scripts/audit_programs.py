@@ -25,6 +25,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "audit_programs"))
 
 import fetch  # noqa: E402
+from elf import Elf  # noqa: E402
 from measure import (  # noqa: E402
     Failed, audit, callgrind, counted_sites, cpu_seconds, kernel_lists, measure_direct, price_run, run, same_sites)
 
@@ -105,8 +106,11 @@ class Audits:
         sites = json.loads(run([self.program, "linux", "sites", "--json", image]))
         row, binaries = self.static(image)
         row["listed_pv_sites"], row["audit_pv_sites"] = sites["sites"], binaries[0]["counts"].get("pv", 0)
-        row["modules"], of_modules = self.static(modules)
-        row["modules"]["lists"] = kernel_lists(modules, of_modules)
+        # Some modules have only tables; the audit refuses a file without code.
+        with_code = [file for file in modules if Elf(file).has_code()]
+        row["modules"], of_modules = self.static(with_code)
+        row["modules"]["without_code"] = len(modules) - len(with_code)
+        row["modules"]["lists"] = kernel_lists(with_code, of_modules)
         for file in symbols[-1:]:
             row["with_symbols"], one = self.static(file)
             row["with_symbols"]["lists"] = kernel_lists([file], one)

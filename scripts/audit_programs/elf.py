@@ -30,6 +30,9 @@ class Elf:
         found = self.section(name)
         return found[5] // size if found else 0
 
+    def has_code(self):
+        return any(kind == 1 and flags & 4 and size for _, kind, flags, _, _, size, *_ in self.sections)
+
     def functions(self):
         """Addresses of functions by symbol: a set for each name."""
         found = {}

@@ -13,7 +13,7 @@ HERE = Path(__file__).resolve().parent
 RIPGREP, RAV1D = "15.2.0", "1.1.0"
 # Code as it is shipped, with the lines of the source.
 RELEASE = {"CARGO_PROFILE_RELEASE_DEBUG": "line-tables-only", "CARGO_PROFILE_RELEASE_STRIP": "false"}
-TEXT_LINES, CLIP_FRAMES, CLIP_SIZE = 60_000, 24, (320, 180)
+TEXT_LINES, CLIP_FRAMES, CLIP_SIZE = 400_000, 24, (320, 180)
 WORDS = ("the of kernel hook table call page fault vector driver reset status write read lock queue timer frame port "
          "chip error retry uart buffer Sherlock Holmes").split()
 

@@ -7,6 +7,7 @@ import random
 import shutil
 import statistics
 import subprocess
+import tempfile
 
 from elf import Elf, indirect_call
 
@@ -41,13 +42,15 @@ def run(command, **options):
 
 def resources(command, stdin=None):
     """CPU seconds, peak memory in bytes, and the output of a command."""
-    with open(stdin or os.devnull, "rb") as given:
-        process = subprocess.Popen(command, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    with open(stdin or os.devnull, "rb") as given, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(command, stdin=given, stdout=subprocess.PIPE, stderr=errors)
         output = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise Failed(f"{command[0]} ended with {process.returncode}")
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            errors.seek(0)
+            message = errors.read().decode(errors="replace").strip()[-300:]
+            raise Failed(f"{command[0]} ended with {process.returncode}: {message}")
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, output
 
 

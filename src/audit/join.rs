@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::callgrind::{self, CallgrindError, Executed};
 use super::error::AuditError;
 use super::execution::{Execution, KindRun, SCHEMA, SiteRun, TargetRun};
+use super::functions::Functions;
 use super::input::Input;
 use super::kind::Kind;
 use super::lines::{Lines, Storage};
@@ -112,10 +113,12 @@ fn is_resolver(name: &str) -> bool {
     name.starts_with("_dl_runtime_resolve")
 }
 
-/// The name of a called function. Callgrind names one without a symbol by its address, with zeros in front.
-fn name_target(name: &str) -> String {
+/// The name of a called function. Callgrind names one by its address if its symbol has no type, as those of assembly.
+fn name_target(name: &str, functions: &Functions) -> String {
     let address = name.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok());
-    address.map_or_else(|| demangle(name), |address| format!("{address:#x}"))
+    let Some(address) = address else { return demangle(name) };
+    let symbol = functions.at(address).and_then(|function| function.symbol);
+    symbol.map_or_else(|| format!("{address:#x}"), demangle)
 }
 
 /// The sites that ran, the sums by kind, and how many of the calling instructions are known.
@@ -141,7 +144,7 @@ fn collect(opened: Opened<'_, '_>, executed: &Executed) -> (Vec<SiteRun>, Vec<Ki
             }
             let mut targets: Vec<TargetRun> = (executed.calls.get(&site.address).into_iter().flatten())
                 .filter(|(name, _)| !is_resolver(name))
-                .map(|(name, calls)| TargetRun { name: name_target(name), calls: *calls })
+                .map(|(name, calls)| TargetRun { name: name_target(name, functions), calls: *calls })
                 .collect();
             targets.sort_by(|a, b| b.calls.cmp(&a.calls).then_with(|| a.name.cmp(&b.name)));
             let targets_total = targets.len() as u64;

@@ -8,6 +8,9 @@ use crate::report::terminal::width::{Columns, Lines, Overflow};
 /// Number of sites that are listed.
 const MAX_SITES: usize = 10;
 
+/// CPU time of a run, in seconds, below which start-up is a large part of it: a loader and its libraries take 1 to 5 ms.
+const MIN_SECONDS: f64 = 0.05;
+
 /// The text of a run. `width` is that of the terminal in columns.
 #[must_use]
 pub fn execution(run: &Execution, width: Option<usize>) -> String {
@@ -19,7 +22,10 @@ pub fn execution(run: &Execution, width: Option<usize>) -> String {
         percent(run.own_instructions, run.instructions),
     ));
     if let (Some(seconds), Some(cycles)) = (run.cpu_seconds, run.cpu_cycles) {
-        lines.say(&format!("  {seconds:.2} s of CPU time without callgrind, {} core cycles", short(cycles)));
+        lines.say(&format!("  {seconds:.3} s of CPU time without callgrind, {} core cycles", short(cycles)));
+        if seconds < MIN_SECONDS {
+            lines.say("  a run this short is mostly start-up, and its time differs from run to run: give it more work");
+        }
     }
     if let Some(reason) = &run.no_cost_reason {
         lines.say(&format!("  no costs: {}", visible(reason)));
