@@ -50,11 +50,14 @@ class Audits:
         seconds = cpu_seconds([binary, *arguments])
         return price_run(self.program, self.report, binary, arguments, seconds)
 
+    def made_direct(self, binary, document, arguments):
+        return measure_direct(binary, document, lambda file: ([file, *arguments],), self.work, self.args.blocks)
+
     def ripgrep(self):
         binary, arguments = fetch.ripgrep(self.work)
         row, _ = self.static(binary)
         row["run"], document = self.priced(binary, arguments)
-        row["made_direct"] = measure_direct(binary, document, arguments, self.work, self.args.blocks)
+        row["made_direct"] = self.made_direct(binary, document, arguments)
         return {"version": fetch.RIPGREP, "command": "rg -j1 -n -i -w PATTERN TEXT", **row}
 
     def rav1d(self):
@@ -62,30 +65,32 @@ class Audits:
         binary, has_assembly = fetch.rav1d(self.work, self.debian)
         row, _ = self.static(binary)
         row["run"], document = self.priced(binary, [clip, DECODES])
-        row["made_direct"] = measure_direct(binary, document, [clip, DECODES], self.work, self.args.blocks)
+        row["made_direct"] = self.made_direct(binary, document, [clip, DECODES])
         return {"version": fetch.RAV1D, "command": f"{DECODES} decodes of {fetch.CLIP_FRAMES} frames",
                 "assembly": has_assembly, **row}
 
     def sqlite(self):
         root = self.debian.unpack("sqlite3", "libsqlite3-0")
-        os.environ["LD_LIBRARY_PATH"] = str(root / "usr/lib/x86_64-linux-gnu")
-        try:
-            return self.sqlite_runs(root / "usr/bin/sqlite3", root / "usr/lib/x86_64-linux-gnu/libsqlite3.so.0")
-        finally:
-            del os.environ["LD_LIBRARY_PATH"]
-
-    def sqlite_runs(self, shell, library):
+        shell, library = root / "usr/bin/sqlite3", root / "usr/lib/x86_64-linux-gnu/libsqlite3.so.0"
         row, _ = self.static(library.resolve())
         row["shell"], _ = self.static(shell)
         row["runs"] = {}
-        for name, database in [("memory", ":memory:"), ("file", str(self.work / "rows.db"))]:
-            counts = self.work / f"sqlite-{name}.callgrind"
+        script, database = DATA / "rows.sql", self.work / "rows.db"
+
+        def command(name, where):
             # Each run begins with an empty database.
-            command = ["/bin/sh", "-c", 'rm -f "$1"; exec "$0" "$1"', shell, database]
-            seconds = cpu_seconds(command, DATA / "rows.sql")
-            (self.work / "rows.db").unlink(missing_ok=True)
-            callgrind([shell, database], counts, DATA / "rows.sql")
-            row["runs"][name], _ = price_run(self.program, self.report, library.resolve(), [], seconds, counts)
+            return (["/bin/sh", "-c", 'rm -f "$2"; exec "$0" "$1"', shell, name, database], script,
+                    {**os.environ, "LD_LIBRARY_PATH": str(where.parent)})
+
+        for key, name in [("memory", ":memory:"), ("file", str(database))]:
+            counts = self.work / f"sqlite-{key}.callgrind"
+            seconds = cpu_seconds(*command(name, library))
+            database.unlink(missing_ok=True)
+            callgrind([shell, name], counts, *command(name, library)[1:])
+            row["runs"][key], document = price_run(self.program, self.report, library.resolve(), [], seconds, counts)
+            if key == "memory":
+                row["made_direct"] = measure_direct(
+                    library, document, lambda file, name=name: command(name, file), self.work, self.args.blocks)
         return {"version": self.debian.versions["sqlite3"], "command": "sqlite3 DATABASE < rows.sql",
                 "no_symbols_reason": fetch.symbols_of(self.debian, "libsqlite3-0"), **row}
 

@@ -114,7 +114,7 @@ def make(load, table, date):
 
     def audit_programs_direct():
         rows = []
-        for name in ("ripgrep", "rav1d"):
+        for name in ("ripgrep", "rav1d", "sqlite"):
             row = load(DATA)[name]["made_direct"]
             measured = row["measured_percent"]
             rows.append([name, f"{row['sites']:,}", short(row["calls"]), spread(row["predicted_percent"], percent),

@@ -6,6 +6,7 @@ mod support;
 use pvbench::audit::execution::{Execution, SCHEMA, SiteRun, TargetRun};
 use pvbench::audit::kind::Kind;
 use pvbench::audit::price::add_costs;
+use pvbench::audit::terminal;
 use pvbench::estimate::kernel_time::HIGH_FACTOR;
 use pvbench::op::BodyKind;
 use pvbench::regime::Regime;
@@ -63,8 +64,8 @@ fn site(kind: Kind, targets: &[u64]) -> SiteRun {
     }
 }
 
-/// The site with its costs, per call.
-fn price(site: SiteRun) -> SiteRun {
+/// A run of a site with its costs.
+fn price_run(site: SiteRun, seconds: Option<f64>) -> Execution {
     let mut run = Execution {
         schema: SCHEMA.to_owned(),
         path: "app".to_owned(),
@@ -78,8 +79,13 @@ fn price(site: SiteRun) -> SiteRun {
         percent: None,
         sites: vec![site],
     };
-    add_costs(&mut run, &report(), None);
-    let mut site = run.sites.remove(0);
+    add_costs(&mut run, &report(), seconds);
+    run
+}
+
+/// The site with its costs, per call.
+fn price(site: SiteRun) -> SiteRun {
+    let mut site = price_run(site, None).sites.remove(0);
     let per_call = 1.0 / CALLS as f64;
     site.cycles = site.cycles.map(|cycles| cycles.scaled(per_call));
     if let Some(saves) = &mut site.saves {
@@ -123,4 +129,15 @@ fn a_comparison_saves_only_on_calls_of_the_most_frequent_target_and_may_lose() {
     let saved = rare.saves.unwrap().compared.unwrap();
     assert!(saved.low < 0.0, "{saved:?}: a comparison that fails in nine of ten calls may cost more");
     assert!(saved.high <= 0.1 * high(&rare), "{saved:?}: nine of ten calls are made as before");
+}
+
+#[test]
+fn the_text_of_a_run_says_which_targets_are_not_known_and_that_a_run_is_too_short() {
+    let text = terminal::execution(&price_run(site(Kind::Register, &[5]), Some(0.01)), None);
+    assert!(text.contains("not known for 100.0%"), "{text}");
+    assert!(text.contains("a run this short is mostly start-up"), "{text}");
+    let text = terminal::execution(&price_run(site(Kind::Table, &[CALLS / 10; 10]), Some(0.5)), None);
+    assert!(text.contains("f0 (10.0%, 9 others)"), "{text}");
+    assert!(text.contains("-42"), "a loss has its sign: {text}");
+    assert!(!text.contains("this short"), "{text}");
 }

@@ -2,8 +2,10 @@
 
 import struct
 
-SHT_SYMTAB, SHT_RELA = 2, 4
+SHT_SYMTAB, SHT_RELA, SHT_DYNSYM = 2, 4, 11
 R_X86_64_RELATIVE = 8
+# An instruction that no direct call fits into.
+NO_CALL = 0, False, None
 
 
 class Elf:
@@ -36,7 +38,7 @@ class Elf:
     def functions(self):
         """Addresses of functions by symbol: a set for each name."""
         found = {}
-        for table in (each for each in self.sections if each[1] == SHT_SYMTAB):
+        for table in (each for each in self.sections if each[1] in (SHT_SYMTAB, SHT_DYNSYM)):
             texts = self.sections[table[6]][4]
             for offset in range(table[4], table[4] + table[5], 24):
                 name, kind, _, section, address, _ = struct.unpack_from("<IBBHQQ", self.data, offset)
@@ -66,11 +68,11 @@ def indirect_call(code):
     """Length of an indirect call or jump through memory, whether it is a jump, and its word's distance if relative."""
     prefix = 1 if code[0] & 0xF0 == 0x40 else 0
     if code[prefix] != 0xFF:
-        return None
+        return NO_CALL
     form = code[prefix + 1]
     mode, operation, base = form >> 6, form >> 3 & 7, form & 7
     if operation not in (2, 4) or mode == 3:
-        return None
+        return NO_CALL
     if mode == 0 and base == 5:
         length = prefix + 6
         return length, operation == 4, struct.unpack_from("<i", code, prefix + 2)[0] + length

@@ -40,10 +40,11 @@ def run(command, **options):
     return done.stdout
 
 
-def resources(command, stdin=None):
+def resources(command, stdin=None, env=None):
     """CPU seconds, peak memory in bytes, and the output of a command."""
     with open(stdin or os.devnull, "rb") as given, tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(command, stdin=given, stdout=subprocess.PIPE, stderr=errors)
+        process = subprocess.Popen(command, stdin=given, stdout=subprocess.PIPE, stderr=errors,
+                                   env=env)
         output = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -54,8 +55,8 @@ def resources(command, stdin=None):
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, output
 
 
-def cpu_seconds(command, stdin=None):
-    return statistics.median(resources(command, stdin)[0] for _ in range(TIMED_RUNS))
+def cpu_seconds(command, stdin=None, env=None):
+    return statistics.median(resources(command, stdin, env)[0] for _ in range(TIMED_RUNS))
 
 
 def add(sums, counts):
@@ -103,10 +104,10 @@ def price_run(program, report, binary, arguments, seconds, counts=None):
     return {**row, "kinds": document["kinds"], "sites_total": len(document["sites"]), "dearest": sites}, document
 
 
-def callgrind(command, counts, stdin=None):
+def callgrind(command, counts, stdin=None, env=None):
     with open(stdin or os.devnull, "rb") as given:
         run(["valgrind", "--tool=callgrind", "--dump-instr=yes", f"--callgrind-out-file={counts}",
-             "--quiet", "--", *command], stdin=given)
+             "--quiet", "--", *command], stdin=given, env=env)
 
 
 def counted_sites(program, report, binary, times):
@@ -150,31 +151,35 @@ def same_sites(left, right):
 
 
 def direct_sites(binary, document):
-    """Sites that always called one function of the same binary, and whose instruction a direct call fits into."""
+    """Sites that always called one function of the same binary, and whose instruction a direct call fits into: each
+    with its place in the file, and the direct call."""
     elf = Elf(binary)
     functions, words = elf.functions(), elf.relative_words()
     for site in document["sites"]:
         if site["targets_total"] != 1 or site["known_calls"] != site["calls"] or "direct" not in site.get("saves", {}):
             continue
         offset = elf.offset_of(site["address"])
-        form = indirect_call(elf.data[offset:offset + 15])
-        if not form or form[0] < DIRECT_BYTES:
-            continue
-        length, is_jump, distance = form
-        target = words.get(site["address"] + distance) if distance is not None and site["kind"] == "got" else None
+        code = elf.data[offset:offset + 15]
         named = functions.get(site["targets"][0]["name"], set())
-        if target is None and len(named) == 1 and site["kind"] != "got":
-            target, = named
-        if target:
+        target = next(iter(named)) if len(named) == 1 else None
+        # A call of a stub is as long as a direct call.
+        length, is_jump, distance = (5, code[0] == 0xE9, None) if site["kind"] == "plt" else indirect_call(code)
+        if site["kind"] == "got":
+            target = words.get(site["address"] + distance) if distance is not None else None
+        if target and length >= DIRECT_BYTES:
             relative = target - site["address"] - DIRECT_BYTES
             direct = (b"\xe9" if is_jump else b"\xe8") + relative.to_bytes(4, "little", signed=True)
             yield site, offset, direct + NOPS[length - DIRECT_BYTES]
 
 
-def measure_direct(binary, document, arguments, folder, blocks):
-    """Writes direct calls over indirect ones, so that nothing else moves, and compares the CPU time of both files."""
-    patched = folder / f"{binary.name}-direct"
-    shutil.copy(binary, patched)
+def measure_direct(binary, document, command_of, folder, blocks):
+    """Writes direct calls over indirect ones, so that nothing else moves, and compares the CPU time with both files.
+    `command_of` makes the arguments of `resources` for a file."""
+    # Copies: the two files differ in nothing but the calls.
+    plain, patched = (folder / name / binary.name for name in ("plain", "direct"))
+    for file in (plain, patched):
+        file.parent.mkdir(exist_ok=True)
+        shutil.copy(binary, file)
     chosen = list(direct_sites(binary, document))
     if not chosen:
         raise Failed(f"{binary.name}: no site that ran can be made direct in place")
@@ -182,18 +187,15 @@ def measure_direct(binary, document, arguments, folder, blocks):
         for _, offset, code in chosen:
             file.seek(offset)
             file.write(code)
-    # A copy of the program as it was: both files are in one folder, and in the page cache.
-    plain = folder / f"{binary.name}-plain"
-    shutil.copy(binary, plain)
-    if run([plain, *arguments]) != run([patched, *arguments]):
+    runs = {file: command_of(file) for file in (plain, patched)}
+    if resources(*runs[plain])[2] != resources(*runs[patched])[2]:
         raise Failed(f"{binary.name}: with direct calls, the output differs")
     differences, times = [], []
-    for _ in range(blocks):
-        order = random.Random(len(differences)).choice([(plain, patched, patched, plain),
-                                                        (patched, plain, plain, patched)])
+    for block in range(blocks):
+        order = random.Random(block).choice([(plain, patched, patched, plain), (patched, plain, plain, patched)])
         spent = {plain: 0.0, patched: 0.0}
         for file in order:
-            spent[file] += resources([file, *arguments])[0] / 2
+            spent[file] += resources(*runs[file])[0] / 2
         differences.append(spent[plain] - spent[patched])
         times.append(spent[plain])
     # The load of a machine makes outliers: the mean of the central 80%, with the error of a trimmed mean.

@@ -118,12 +118,14 @@ fn savings(prices: &Prices, site: &SiteRun, cycles: Bounds) -> Savings {
 }
 
 /// What a comparison with the most frequent target saves. The other calls are made as before, and the comparison itself
-/// is mispredicted at most twice for each of them.
+/// is mispredicted at most twice for each of them. A comparison hides where the call hides: at the low end both do, or
+/// neither does.
 fn compared_savings(prices: &Prices, site: &SiteRun, cycles: Bounds) -> Option<Bounds> {
     let first = prices.usual("compare_tree_1", None)?;
     let (others, calls) = (other_share(site), site.calls as f64);
-    let branch = (2.0 * others.min(1.0 - others)).min(1.0) * penalty(prices, "compare_tree_1").unwrap_or(0.0);
-    let compared = Bounds { low: first.low, high: hot_or_cold(&first, site.calls) + branch }.scaled(calls);
+    let missed = (2.0 * others.min(1.0 - others)).min(1.0) * penalty(prices, "compare_tree_1").unwrap_or(0.0);
+    let compared = Bounds { low: first.low, high: hot_or_cold(&first, site.calls) }.scaled(calls);
     let replaced = cycles.scaled(1.0 - others);
-    Some(Bounds { low: replaced.low - compared.high, high: replaced.high - compared.low })
+    let (hidden, open) = (replaced.low - compared.low, replaced.high - compared.high);
+    Some(Bounds { low: hidden.min(open) - missed * calls, high: replaced.high - compared.low })
 }
