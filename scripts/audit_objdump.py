@@ -70,30 +70,56 @@ def compare_addresses(binary, found):
     return rows, len(found["call"]) - covered
 
 
-def compare_names(binary, found):
-    """By names of functions, for object files: their addresses are not those of objdump."""
-    theirs = {kind: collections.Counter(label for _, label, _ in sites) for kind, sites in found.items()}
-    ours = collections.defaultdict(lambda: [0, 0])
+def compare_symbols(path, binary, found):
+    """By symbols of functions, for object files: their addresses are not those of objdump."""
+    text = subprocess.run(["objdump", "-t", path], capture_output=True, text=True, check=False).stdout
+    symbols = collections.defaultdict(set)
+    for address, section, size, name in re.findall(r"^([0-9a-f]+) .{5}[F ]. (\S+)\t([0-9a-f]+) (?:\.hidden )?(.+)$",
+                                                   text, re.M):
+        symbols[name, int(size, 16)].add((section, int(address, 16)))
+    sites = {kind: sorted((section, address) for section, _, address in all) for kind, all in found.items()}
+    rows, covered, unnamed = [], 0, 0
     for function in binary["functions"]:
-        names = [function.get("symbol", function["name"]), *function.get("aliases", [])]
-        name = next((name for name in names if theirs["call"][name] + theirs["jmp"][name]), names[0])
-        ours[name][0] += function["call_instructions"]
-        ours[name][1] += function["jump_instructions"]
-    rows = [(name, tuple(counts), (theirs["call"][name], theirs["jmp"][name]), theirs["(bad)"][name])
-            for name, counts in ours.items() if tuple(counts) != (theirs["call"][name], theirs["jmp"][name])]
-    return rows, sum(count for name, count in theirs["call"].items() if name not in ours)
+        counts = (function["call_instructions"], function["jump_instructions"])
+        places = symbols.get((function.get("symbol", function["name"]), function["bytes"]), ())
+        own = [{kind: bisect.bisect_left(at, (section, start + function["bytes"]))
+                - bisect.bisect_left(at, (section, start)) for kind, at in sites.items()} for section, start in places]
+        if not own:
+            unnamed += counts[0]
+            continue
+        # Functions of one name and size: any of them.
+        same = next((it for it in own if counts == (it["call"], it["jmp"])), own[0])
+        covered += same["call"]
+        if counts != (same["call"], same["jmp"]):
+            rows.append((function["name"], counts, (same["call"], same["jmp"]), same["(bad)"]))
+    # Code without a symbol, for example replacements that boot writes over sites: its calls agree in sum.
+    return rows, len(found["call"]) - covered - unnamed
 
 
-def explain(bad):
-    return "data between the instructions, which neither can tell from code" if bad else "unexplained"
+def starts_of_instructions(path, wanted):
+    """Which of these addresses objdump takes for the start of an instruction."""
+    with subprocess.Popen(["objdump", "-d", "-w", "--no-show-raw-insn", path], stdout=subprocess.PIPE, text=True,
+                          errors="replace") as process:
+        lines = (INSTRUCTION.match(line) for line in process.stdout)
+        return {int(match[1], 16) for match in lines if match and int(match[1], 16) in wanted}
 
 
 def check(path, binary):
     is_object = binary["kind"] in ("object_file", "kernel_module")
     found = objdump(path)
-    rows, outside = (compare_names if is_object else compare_addresses)(binary, found)
-    differences = [{"function": name, "audit": ours, "objdump": theirs, "because": explain(bad)}
-                   for name, ours, theirs, bad in rows]
+    rows, outside = compare_symbols(path, binary, found) if is_object else compare_addresses(binary, found)
+    address_of = {function["name"]: function["address"] for function in binary["functions"]}
+    open_rows = {address_of[name] for name, _, _, bad in rows if not bad and not is_object}
+    begun = starts_of_instructions(path, open_rows) if open_rows else set()
+    differences = []
+    for name, ours, theirs, bad in rows:
+        if bad:
+            because = "data between the instructions, which neither can tell from code"
+        elif address_of[name] in open_rows - begun:
+            because = "objdump reads data before the function as an instruction that covers its start"
+        else:
+            because = "unexplained"
+        differences.append({"function": name, "audit": ours, "objdump": theirs, "because": because})
     return {"file": str(path), "functions_compared": len(binary["functions"]), "calls": len(found["call"]),
             "calls_outside_functions": outside, "jumps": len(found["jmp"]), "sites": sum(binary["counts"].values()),
             "differences": differences[:50], "differences_total": len(differences),
@@ -120,11 +146,12 @@ def kernel(program, folder):
         if expected != counted:
             pv["modules_that_differ"].append({"file": path.name, "parainstructions": expected, "audit": counted})
         if binary:
-            results.append(check(path, binary))
+            results.append({**check(path, binary), "file": str(path.relative_to(folder))})
     for name, path in (("vmlinux", vmlinux), ("vmlinuz", image)):
         binary = audit(program, path)
         pv[name] = binary["counts"].get("pv", 0)
-        results += [check(path, binary)] if name == "vmlinux" else []
+        if name == "vmlinux":
+            results.append({**check(path, binary), "file": str(path.relative_to(folder))})
     return pv, results
 
 
@@ -136,27 +163,37 @@ def main():
     parser.add_argument("--out", default=ROOT / "reports/audit-objdump.json")
     given = parser.parse_args()
     folders = [pathlib.Path("/usr/bin"), pathlib.Path("/usr/lib/x86_64-linux-gnu")]
+    # Links to programs of other folders are left out.
     paths = [pathlib.Path(file) for file in given.files] or sorted(
-        {path.resolve() for folder in folders for path in folder.iterdir()
-         if path.is_file() and (folder.name == "bin" or ".so" in path.name) and path.stat().st_size > 100_000})
+        path for folder in folders for path in folder.iterdir()
+        if path.is_file() and (folder.name == "bin" or ".so" in path.name) and path.stat().st_size > 100_000
+        and not path.is_symlink())
+    report = {"objdump": subprocess.run(["objdump", "--version"], capture_output=True, text=True,
+                                        check=True).stdout.splitlines()[0]}
     results = []
+    if given.kernel:
+        report["pv_sites"], results = kernel(given.program, given.kernel)
+        print(report["pv_sites"])
     for path in paths:
         binary = audit(given.program, path)
         if binary and (given.files or sum(binary["counts"].values()) >= MIN_SITES):
             results.append(check(path, binary))
-            print(*list(results[-1].values())[:6], results[-1]["differences_total"], results[-1]["unexplained"])
-    report = {"objdump": subprocess.run(["objdump", "--version"], capture_output=True, text=True,
-                                        check=True).stdout.splitlines()[0]}
-    if given.kernel:
-        report["pv_sites"], more = kernel(given.program, given.kernel)
-        results += more
-    report["files"] = len(results)
-    for name in ("functions_compared", "calls", "jumps", "sites", "differences_total", "unexplained"):
-        report[name] = sum(result[name] for result in results)
-    report["results"] = results
-    pathlib.Path(given.out).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            write(report, results, given.out)
+            print(*list(results[-1].values())[:6], results[-1]["differences_total"], results[-1]["unexplained"],
+                  flush=True)
+    write(report, results, given.out)
     print({name: value for name, value in report.items() if name != "results"})
     sys.exit(1 if report["unexplained"] else 0)
+
+
+def write(report, results, path):
+    report["files"] = len(results)
+    for name in ("functions_compared", "calls", "calls_outside_functions", "jumps", "sites", "differences_total",
+                 "unexplained"):
+        report[name] = sum(result[name] for result in results)
+    # The files of a kernel are many: those that agree are in the sums.
+    report["results"] = [result for result in results if result["differences"] or not result["file"].endswith(".ko")]
+    pathlib.Path(path).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -87,7 +87,8 @@ impl Programs {
     }
 }
 
-const NO_INDIRECT_CALL: &str = "[[budget]]\nbinary = \"app\"\nfunction = \"poll_device\"\nindirect_calls = 0\ncalls = 2\n";
+const NO_INDIRECT_CALL: &str =
+    "[[budget]]\nbinary = \"app\"\nfunction = \"poll_device\"\nindirect_calls = 0\ncalls = 2\n";
 
 #[test]
 fn a_call_that_became_indirect_fails_the_gate_without_any_measurement() {
@@ -228,8 +229,7 @@ fn the_calls_of_a_site_are_those_that_the_program_counted_itself() {
     }
     let programs = Programs::new();
     programs.build("app", &["-g"]);
-    let (code, out, error) =
-        programs.pvbench(&["audit", "app", "--run", "--json", "--", "1000", "counted.txt"]);
+    let (code, out, error) = programs.pvbench(&["audit", "app", "--run", "--json", "--", "1000", "counted.txt"]);
     assert_eq!(code, Some(0), "{error}");
     let json: Value = serde_json::from_str(&out).unwrap();
     let counted = std::fs::read_to_string(programs.path("counted.txt")).unwrap();
@@ -239,7 +239,8 @@ fn the_calls_of_a_site_are_those_that_the_program_counted_itself() {
     assert_eq!((site["calls"].as_u64(), &site["kind"]), (Some(1500), &"memory".into()));
     assert_eq!(site["source"]["file"].as_str().map(|file| file.ends_with("driver.c")), Some(true));
     let targets = site["targets"].as_array().unwrap();
-    let named: Vec<_> = targets.iter().map(|it| (it["name"].as_str().unwrap(), it["calls"].as_u64().unwrap())).collect();
+    let named: Vec<_> =
+        targets.iter().map(|it| (it["name"].as_str().unwrap(), it["calls"].as_u64().unwrap())).collect();
     assert_eq!(named, [("read_word", 1000), ("read_slow", 500)]);
     assert!(json["cpu_seconds"].as_f64().unwrap() > 0.0);
     assert!(json["no_cost_reason"].as_str().unwrap().contains("pvbench run --quick"), "{json:#}");
@@ -274,4 +275,52 @@ fn counts_of_another_build_are_refused() {
     let (code, _, error) = programs.pvbench(&["audit", "app", "--counts", "cg.out"]);
     assert_eq!(code, Some(2), "{error}");
     assert!(error.contains("not the build that ran"), "{error}");
+}
+
+/// The page that shows a budget on a program, and what the gate prints.
+const README: &str = include_str!("../README.md");
+
+/// The first block of the page in a language, from a heading on.
+fn block_of_readme(heading: &str, language: &str) -> &'static str {
+    let (_, rest) = README.split_once(heading).expect(heading);
+    let (_, rest) = rest.split_once(&format!("```{language}\n")).expect(language);
+    rest.split_once("```").expect("an end").0
+}
+
+#[test]
+fn the_readme_shows_what_the_gate_prints_when_a_field_becomes_a_trait_object() {
+    const HEADING: &str = "## A gate for your CI";
+    let code = block_of_readme(HEADING, "rust");
+    let programs = Programs::new();
+    std::fs::create_dir_all(programs.path("target/release")).unwrap();
+    let build = |chip: &str, value: &str| {
+        let source = format!(
+            "pub trait Chip {{ fn read(&self, register: u8) -> u8; }}\n\
+             pub struct Uart(pub std::cell::Cell<u8>);\n\
+             impl Chip for Uart {{ #[inline(never)] fn read(&self, register: u8) -> u8 {{ self.0.get() ^ register }} }}\n\
+             pub struct Absent;\n\
+             impl Chip for Absent {{ fn read(&self, register: u8) -> u8 {{ register }} }}\n\
+             pub struct Port {{ chip: {chip} }}\n#[inline(never)]\n{code}\
+             fn main() {{ let uart = Uart(std::cell::Cell::new(std::env::args().count() as u8));\n\
+             let port = Port {{ chip: {value} }};\n std::process::exit(i32::from(poll(&port))) }}\n"
+        );
+        std::fs::write(programs.path("app.rs"), source).unwrap();
+        let done = Command::new("rustc")
+            .current_dir(programs.folder.path())
+            .args(["-O", "--edition", "2024", "app.rs", "-o", "target/release/app"])
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    let budgets = block_of_readme(HEADING, "toml");
+    build("Uart", "uart");
+    let (code_before, out, _) = programs.gate(budgets, &[]);
+    assert_eq!(code_before, Some(0), "{out}");
+    // Two chips, so that the compiler cannot know which one it is.
+    build("Box<dyn Chip>", "if std::env::args().count() > 1 { Box::new(Absent) } else { Box::new(uart) }");
+    let (code_after, out, _) = programs.gate(budgets, &[]);
+    assert_eq!(code_after, Some(1), "{out}");
+    let shown = block_of_readme(HEADING, "text");
+    let printed: String = out.lines().take(2).map(|line| format!("{}\n", line.trim_end())).collect();
+    assert_eq!(printed, shown, "{out}");
 }

@@ -1,10 +1,10 @@
 //! From a file to its part of the document.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter};
 use object::Object;
+use rustc_hash::FxHashMap;
 
 use super::control::{Control, Program, RawSite, Reader, Target};
 use super::document::{Binary, BinaryKind, Counts, Function, ListingLine, Site};
@@ -18,6 +18,7 @@ use super::names::demangle;
 use super::parts::remove_jumps_to_parts;
 use super::sources;
 use super::thunks::{Thunks, name_of_address, name_of_word};
+use super::two_threads;
 use crate::select;
 
 /// What an audit tells.
@@ -103,57 +104,32 @@ pub fn audit_binary(path: &str, bytes: &[u8], is_kernel: bool, options: &Options
             || names.any(|name| matches(&options.functions, name))
             || function.symbol.is_none() && is_named(function.range.start)
     };
-    let mut controls = read_all(program);
+    let list = &functions.list;
+    let mut controls = two_threads::map(list, || Reader::new(program), |reader, _, range| reader.read(range));
     remove_jumps_to_parts(&functions, &mut controls);
-    for (range, control) in functions.list.iter().zip(controls) {
+    for control in &controls {
         binary.instructions += control.instructions;
         binary.undecoded_bytes += control.undecoded;
         binary.returns += control.returns;
-        let counts = count(control.sites.iter().map(|site| site.kind));
-        for (kind, count) in &counts {
-            *binary.counts.entry(*kind).or_default() += count;
-        }
-        let is_listed = !options.functions.is_empty();
-        if is_asked(range) && (is_listed || !counts.is_empty()) {
-            binary.functions.push(describe(&image, &marks, range, control, counts, is_listed));
+        for (kind, count) in count(control.sites.iter().map(|site| site.kind)) {
+            *binary.counts.entry(kind).or_default() += count;
         }
     }
+    let is_listed = !options.functions.is_empty();
+    let described = two_threads::map(
+        list,
+        || Describer::new(program, is_listed),
+        |describer, index, range| {
+            let control = controls.get(index)?;
+            let is_shown = is_listed || !control.sites.is_empty();
+            (is_shown && is_asked(range)).then(|| describer.describe(range, control))
+        },
+    );
+    binary.functions = described.into_iter().flatten().collect();
     if options.lines {
         sources::add(&mut binary, bytes, &|index| image.section_base(index));
     }
     Ok(binary)
-}
-
-/// Reads all functions, in two threads: each one takes some functions at a time.
-fn read_all(program: Program) -> Vec<Control> {
-    /// Functions that a thread takes at once: few enough that both end together.
-    const TAKEN: usize = 256;
-    let next = AtomicUsize::new(0);
-    let read = || {
-        let mut reader = Reader::new(program);
-        let mut parts = Vec::new();
-        loop {
-            let start = next.fetch_add(TAKEN, Ordering::Relaxed);
-            let Some(ranges) = program.functions.list.get(start..).filter(|ranges| !ranges.is_empty()) else {
-                return parts;
-            };
-            let controls: Vec<Control> = ranges.iter().take(TAKEN).map(|range| reader.read(range)).collect();
-            parts.push((start, controls));
-        }
-    };
-    let mut parts = std::thread::scope(|scope| {
-        let other = (program.functions.list.len() > TAKEN).then(|| scope.spawn(read));
-        let mut parts = read();
-        // A thread that panicked hands its panic on.
-        match other.map(|other| other.join()) {
-            Some(Ok(more)) => parts.extend(more),
-            Some(Err(panic)) => std::panic::resume_unwind(panic),
-            None => {}
-        }
-        parts
-    });
-    parts.sort_unstable_by_key(|(start, _)| *start);
-    parts.into_iter().flat_map(|(_, controls)| controls).collect()
 }
 
 /// Whether a glob matches a symbol or its demangled name.
@@ -172,73 +148,91 @@ pub fn count(kinds: impl Iterator<Item = Kind>) -> Counts {
     counts
 }
 
-fn describe(
-    image: &Image,
-    marks: &Marks,
-    range: &FunctionRange,
-    control: Control,
-    counts: Counts,
+/// Writes functions for the document. It keeps the names of what they call.
+struct Describer<'p, 'a> {
+    program: Program<'p, 'a>,
+    /// Whether all sites and instructions are listed.
     is_listed: bool,
-) -> Function {
-    let name = range.symbol.map_or_else(|| format!("{:#x}", range.range.start), demangle);
-    let shown = |site: &&RawSite| {
-        is_listed || !matches!(site.kind, Kind::Direct | Kind::Plt | Kind::Fentry | Kind::ReturnThunk)
-    };
-    let mut formatter = IntelFormatter::new();
-    formatter.options_mut().set_hex_prefix("0x");
-    formatter.options_mut().set_hex_suffix("");
-    let mut text = |instruction: &Instruction| {
+    formatter: IntelFormatter,
+    names: FxHashMap<(Target, bool), Option<String>>,
+}
+
+impl<'p, 'a> Describer<'p, 'a> {
+    fn new(program: Program<'p, 'a>, is_listed: bool) -> Describer<'p, 'a> {
+        let mut formatter = IntelFormatter::new();
+        formatter.options_mut().set_hex_prefix("0x");
+        formatter.options_mut().set_hex_suffix("");
+        Describer { program, is_listed, formatter, names: FxHashMap::default() }
+    }
+
+    fn describe(&mut self, range: &FunctionRange, control: &Control) -> Function {
+        let name = range.symbol.map_or_else(|| format!("{:#x}", range.range.start), demangle);
+        let is_listed = self.is_listed;
+        let shown = |site: &&RawSite| {
+            is_listed || !matches!(site.kind, Kind::Direct | Kind::Plt | Kind::Fentry | Kind::ReturnThunk)
+        };
+        let sites: Vec<Site> = control.sites.iter().filter(shown).map(|site| self.site(site)).collect();
+        Function {
+            symbol: range.symbol.filter(|symbol| *symbol != name).map(str::to_owned),
+            aliases: range.aliases.iter().map(|alias| demangle(alias)).collect(),
+            name,
+            address: range.range.start,
+            bytes: range.range.end - range.range.start,
+            instructions: control.instructions,
+            call_instructions: control.calls,
+            jump_instructions: control.jumps,
+            return_instructions: control.returns,
+            counts: count(control.sites.iter().map(|site| site.kind)),
+            source: None,
+            listing: if is_listed { self.listing(range, &sites) } else { Vec::new() },
+            sites,
+        }
+    }
+
+    fn text(&mut self, instruction: &Instruction) -> String {
         let mut text = String::new();
-        formatter.format(instruction, &mut text);
+        self.formatter.format(instruction, &mut text);
         text
-    };
-    let sites: Vec<Site> = (control.sites.iter().filter(shown))
-        .map(|site| {
-            let bytes = image.bytes_from(site.address);
-            let instruction = Decoder::with_ip(64, bytes, site.address, DecoderOptions::NONE).decode();
-            Site {
-                address: site.address,
-                kind: site.kind,
-                tail: site.is_tail,
-                target: name_target(image, marks, site),
-                instruction: text(&instruction),
-                source: None,
-                inlined: Vec::new(),
+    }
+
+    fn site(&mut self, site: &RawSite) -> Site {
+        let Program { image, marks, .. } = self.program;
+        let bytes = image.bytes_from(site.address);
+        let instruction = Decoder::with_ip(64, bytes, site.address, DecoderOptions::NONE).decode();
+        // The op of a pv site depends on the site.
+        let target = match marks.op(site.address) {
+            Some(_) => name_target(image, marks, site),
+            None => {
+                let key = (site.target, matches!(site.kind, Kind::Got | Kind::Plt));
+                self.names.entry(key).or_insert_with(|| name_target(image, marks, site)).clone()
             }
-        })
-        .collect();
-    let listing = if is_listed {
-        let bytes = image.bytes(&range.range);
+        };
+        Site {
+            address: site.address,
+            kind: site.kind,
+            tail: site.is_tail,
+            target,
+            instruction: self.text(&instruction),
+            source: None,
+            inlined: Vec::new(),
+        }
+    }
+
+    fn listing(&mut self, range: &FunctionRange, sites: &[Site]) -> Vec<ListingLine> {
+        let bytes = self.program.image.bytes(&range.range);
         let decoder = Decoder::with_ip(64, bytes, range.range.start, DecoderOptions::NONE);
         let line = |instruction: Instruction| {
             let site = sites.binary_search_by_key(&instruction.ip(), |site| site.address).ok();
             let site = site.and_then(|at| sites.get(at));
             ListingLine {
                 address: instruction.ip(),
-                instruction: text(&instruction),
+                instruction: self.text(&instruction),
                 kind: site.map(|site| site.kind),
                 target: site.and_then(|site| site.target.clone()),
                 source: None,
             }
         };
         decoder.into_iter().map(line).collect()
-    } else {
-        Vec::new()
-    };
-    Function {
-        symbol: range.symbol.filter(|symbol| *symbol != name).map(str::to_owned),
-        aliases: range.aliases.iter().map(|alias| demangle(alias)).collect(),
-        name,
-        address: range.range.start,
-        bytes: range.range.end - range.range.start,
-        instructions: control.instructions,
-        call_instructions: control.calls,
-        jump_instructions: control.jumps,
-        return_instructions: control.returns,
-        counts,
-        source: None,
-        sites,
-        listing,
     }
 }
 
@@ -257,7 +251,9 @@ pub fn name_target(image: &Image, marks: &Marks, site: &RawSite) -> Option<Strin
             let name = if holds_name { name_of_word(image, word) } else { name_of_address(image, word) };
             Some(name.as_deref().map_or_else(|| format!("{word:#x}"), demangle_with_offset))
         }
-        Target::Offset(offset) => Some(if offset < 0 { format!("-{:#x}", -offset) } else { format!("+{offset:#x}") }),
+        Target::Offset(offset) => {
+            Some(if offset < 0 { format!("-{:#x}", offset.unsigned_abs()) } else { format!("+{offset:#x}") })
+        }
         Target::Nothing => None,
     }
 }

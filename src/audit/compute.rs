@@ -293,3 +293,59 @@ impl Values {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::audit::kind::Kind;
+    use crate::audit::made::{Made, sites};
+
+    /// The kind of the last site of a function.
+    fn kind(code: &[u8]) -> Kind {
+        let mut made = Made::new();
+        made.function("function", code);
+        sites(&made.audit(), "function").last().expect("a site").0
+    }
+
+    #[test]
+    fn a_value_that_differs_where_two_ways_meet_is_no_load() {
+        // mov (%rdi),%rax; test %rdx,%rdx; je 1f; mov %rsi,%rax; 1: call *%rax; ret
+        let merged = [0x48, 0x8b, 0x07, 0x48, 0x85, 0xd2, 0x74, 3, 0x48, 0x89, 0xf0, 0xff, 0xd0, 0xc3];
+        assert_eq!(kind(&merged), Kind::Register);
+        // The same value on both ways.
+        let same = [0x48, 0x8b, 0x07, 0x48, 0x85, 0xd2, 0x74, 3, 0x48, 0x8b, 0x07, 0xff, 0xd0, 0xc3];
+        assert_eq!(kind(&same), Kind::Table);
+    }
+
+    #[test]
+    fn padding_before_the_target_of_a_jump_changes_nothing() {
+        // mov (%rdi),%rax; test %rdx,%rdx; jne 1f; ret; nop; 1: call *16(%rax); ret
+        let code = [0x48, 0x8b, 0x07, 0x48, 0x85, 0xd2, 0x75, 2, 0xc3, 0x90, 0xff, 0x50, 0x10, 0xc3];
+        assert_eq!(kind(&code), Kind::Virtual);
+    }
+
+    #[test]
+    fn a_loop_changes_what_it_writes() {
+        // mov (%rdi),%rax; 1: call *%rax; mov %rbx,%rax; jmp 1b
+        let code = [0x48, 0x8b, 0x07, 0xff, 0xd0, 0x48, 0x89, 0xd8, 0xeb, 0xf9];
+        assert_eq!(kind(&code), Kind::Register);
+    }
+
+    #[test]
+    fn a_pair_of_words_keeps_its_origin_through_a_vector_register() {
+        // sub $24,%rsp; movups (%rdi),%xmm0; movups %xmm0,(%rsp); mov 8(%rsp),%rax; mov (%rsp),%rdi; call *24(%rax)
+        let code = [
+            0x48, 0x83, 0xec, 0x18, 0x0f, 0x10, 0x07, 0x0f, 0x11, 0x04, 0x24, 0x48, 0x8b, 0x44, 0x24, 8, 0x48, 0x8b,
+            0x3c, 0x24, 0xff, 0x50, 0x18, 0x48, 0x83, 0xc4, 0x18, 0xc3,
+        ];
+        assert_eq!(kind(&code), Kind::Virtual);
+    }
+
+    #[test]
+    fn a_system_call_is_no_call() {
+        let mut made = Made::new();
+        made.function("function", &[0x0f, 0x05, 0xff, 0xd0, 0xc3]);
+        let binary = made.audit();
+        assert_eq!((binary.functions[0].call_instructions, binary.functions[0].sites.len()), (1, 1));
+        assert_eq!(binary.functions[0].sites[0].kind, Kind::Register);
+    }
+}

@@ -14,7 +14,7 @@ use super::thunks::{Thunks, is_return, is_trampoline, kind_of_code, kind_of_name
 use super::values::Values;
 
 /// What a site calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
     /// Code at an address.
     Code(u64),
@@ -76,6 +76,8 @@ pub struct Reader<'p, 'a> {
     program: Program<'p, 'a>,
     /// The kind of a call of an address.
     targets: FxHashMap<u64, Kind>,
+    /// The kind of a call through a word at a fixed address.
+    words: FxHashMap<u64, Kind>,
     /// Memory that is used for one function after the other.
     values: Values,
     instructions: Vec<Instruction>,
@@ -113,7 +115,13 @@ impl<'p, 'a> Reader<'p, 'a> {
     /// Prepares to read functions of a program.
     #[must_use]
     pub fn new(program: Program<'p, 'a>) -> Reader<'p, 'a> {
-        Reader { program, targets: FxHashMap::default(), values: Values::default(), instructions: Vec::new() }
+        Reader {
+            program,
+            targets: FxHashMap::default(),
+            words: FxHashMap::default(),
+            values: Values::default(),
+            instructions: Vec::new(),
+        }
     }
 
     /// Reads a function.
@@ -240,16 +248,17 @@ impl<'p, 'a> Reader<'p, 'a> {
     }
 
     /// An indirect site through a word at a fixed address; others are resolved later.
-    fn fixed_word(&self, instruction: &Instruction) -> RawSite {
+    fn fixed_word(&mut self, instruction: &Instruction) -> RawSite {
         let is_tail = instruction.flow_control() == FlowControl::IndirectBranch;
         if instruction.op0_kind() != OpKind::Memory || !has_fixed_address(instruction) || is_far(instruction) {
             return site(instruction, Kind::Unknown, is_tail, Target::Nothing);
         }
         let word = fixed_address(instruction);
-        let kind = match self.program.marks.only_marked(kind_of_word(self.program.image, word)) {
-            Kind::Got if holds_fentry(self.program.image, word) => Kind::Fentry,
+        let Program { image, marks, .. } = self.program;
+        let kind = *self.words.entry(word).or_insert_with(|| match marks.only_marked(kind_of_word(image, word)) {
+            Kind::Got if holds_fentry(image, word) => Kind::Fentry,
             kind => kind,
-        };
+        });
         site(instruction, kind, is_tail, Target::Word(word))
     }
 

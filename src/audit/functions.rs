@@ -64,6 +64,15 @@ impl<'a> Functions<'a> {
                 let _ = starts.entry(start).or_default();
             }
         }
+        if source != FunctionSource::Calls && is_mostly_unknown(image, &starts) {
+            // The code of another compiler, for example of Go without symbols: its calls tell where functions start.
+            for target in find_call_targets(image) {
+                let within = starts.range(..=target).next_back();
+                if within.is_none_or(|(start, known)| target >= start.saturating_add(known.size)) {
+                    let _ = starts.entry(target).or_default();
+                }
+            }
+        }
         Functions { list: cut(image, &starts), source }
     }
 
@@ -83,11 +92,22 @@ impl<'a> Functions<'a> {
     }
 }
 
+/// Whether symbols and unwind tables leave out much of the code.
+fn is_mostly_unknown(image: &Image, starts: &BTreeMap<u64, Start>) -> bool {
+    /// What linkers add without symbols is smaller.
+    const MAX_BYTES: u64 = 64 << 10;
+    let code: u64 = image.code().map(|chunk| chunk.bytes.len() as u64).sum();
+    let known = starts.values().fold(0_u64, |sum, start| sum.saturating_add(start.size));
+    code.saturating_sub(known) > MAX_BYTES.max(code / 4)
+}
+
 /// What is known of the function at an address.
 #[derive(Default)]
 struct Start<'a> {
     size: u64,
     names: Vec<&'a str>,
+    /// Whether it is data in a section of code, which is not read.
+    is_data: bool,
 }
 
 impl<'a> Start<'a> {
@@ -107,6 +127,10 @@ fn add_untyped<'a>(image: &Image<'a>, starts: &mut BTreeMap<u64, Start<'a>>) {
     for symbol in untyped {
         let within = starts.range(..=symbol.address).next_back();
         let is_free = within.is_none_or(|(start, known)| symbol.address >= start.saturating_add(known.size));
+        if is_free && symbol.is_typed_data() && symbol.size > 0 {
+            starts.insert(symbol.address, Start { size: symbol.size, names: Vec::new(), is_data: true });
+            continue;
+        }
         // Labels of a compiler and marks of a linker are no functions.
         if is_free && !symbol.name.starts_with('.') && symbol.rank >= 1 {
             starts.entry(symbol.address).or_default().add(symbol);
@@ -130,7 +154,9 @@ fn cut<'a>(image: &Image<'a>, starts: &BTreeMap<u64, Start<'a>>) -> Vec<Function
                 Some((first, others)) => (Some(*first), others.to_vec()),
                 None => (None, Vec::new()),
             };
-            if end > *start {
+            if end > *start && known.is_data {
+                covered = end;
+            } else if end > *start {
                 list.push(FunctionRange { range: *start..end, symbol, aliases, parent: None });
                 covered = end;
             }
@@ -205,4 +231,20 @@ fn find_call_targets(image: &Image) -> Vec<u64> {
         }
     }
     targets
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::audit::made::Made;
+
+    #[test]
+    fn data_among_the_code_is_not_read() {
+        let mut made = Made::new();
+        made.function("first", &[0x31, 0xc0, 0xc3]);
+        // The bytes of a call.
+        made.data_in_code("constants", &[0xe8, 0, 0, 0, 0, 0xff, 0xd0, 0xe8, 0, 0, 0, 0]);
+        made.function("second", &[0x31, 0xc0, 0xc3]);
+        let binary = made.audit();
+        assert_eq!((binary.functions_total, binary.instructions, binary.counts.len()), (2, 4, 0));
+    }
 }

@@ -42,6 +42,9 @@ impl Chunk<'_> {
     }
 }
 
+/// The rank of a symbol with a type. Those without have less.
+const TYPED: u8 = 3;
+
 /// A symbol at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Symbol<'a> {
@@ -55,6 +58,14 @@ pub struct Symbol<'a> {
     pub is_function: bool,
     /// How well it names the address, for symbols of the same address: global before weak before local.
     pub rank: u8,
+}
+
+impl Symbol<'_> {
+    /// Whether the symbol says that it names data, not only that it names no function.
+    #[must_use]
+    pub fn is_typed_data(&self) -> bool {
+        !self.is_function && self.rank >= TYPED
+    }
 }
 
 /// What a word holds once the program runs.
@@ -234,7 +245,7 @@ impl<'a> Image<'a> {
     }
 }
 
-/// Bound on tables that a binary has of one kind: a linker writes two of the global offset table, and one dynamic section.
+/// Bound on tables of one kind in a binary: a linker writes two of the global offset table, and one dynamic section.
 const MAX_TABLES: usize = 8;
 
 /// Finds the best and the largest symbol of each address among sorted symbols.
@@ -353,7 +364,7 @@ fn read_symbols<'a>(file: &Elf<'a>, layout: Option<&ObjectLayout<'a>>) -> Vec<Sy
             (_, true) => 1,
             _ => 2,
         };
-        let rank = if untyped { rank } else { rank + 3 };
+        let rank = if untyped { rank } else { rank + TYPED };
         let (address, size) = (base.wrapping_add(symbol.address()), symbol.size());
         symbols.push(Symbol { address, size, name, is_function, rank });
     }

@@ -75,8 +75,8 @@ impl Marks {
         self.ops.get(&address).map(String::as_str)
     }
 
-    /// Whether the kernel's table of `pv_ops` was read. Then it decides which calls through `pv_ops` are sites that boot
-    /// patches.
+    /// The kind of a call through `pv_ops`. If the kernel's table of sites was read, then it decides which of these
+    /// calls boot patches: the others are calls through a word.
     #[must_use]
     pub fn only_marked(&self, kind: Kind) -> Kind {
         if kind == Kind::Pv && self.has_pv { Kind::Memory } else { kind }

@@ -8,7 +8,7 @@ use super::image::{Elf, Word};
 pub const MIN_ENTRY_BYTES: usize = 16;
 
 /// The words that dynamic relocations fill, sorted by address. Packed relative relocations (`.relr.dyn`) need no entry:
-/// the file has their values in place. Tables of a linker do not overlap, so they have no more entries than fit the file.
+/// the file has their values in place. Tables of a linker do not overlap, so they have as many entries as fit the file.
 pub fn read<'a>(file: &Elf<'a>, file_bytes: usize) -> Vec<(u64, Word<'a>)> {
     let symbols = file.dynamic_symbol_table();
     let mut words = Vec::new();

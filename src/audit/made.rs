@@ -48,6 +48,13 @@ impl Made {
         (self.symbol(name, section, offset, code.len() as u64, SymbolKind::Text), offset)
     }
 
+    /// Adds data between functions.
+    pub fn data_in_code(&mut self, name: &str, bytes: &[u8]) {
+        let offset = self.object.append_section_data(self.text, bytes, 16);
+        let section = SymbolSection::Section(self.text);
+        self.symbol(name, section, offset, bytes.len() as u64, SymbolKind::Data);
+    }
+
     /// Adds a symbol of another file.
     pub fn external(&mut self, name: &str) -> SymbolId {
         self.symbol(name, SymbolSection::Undefined, 0, 0, SymbolKind::Unknown)

@@ -42,6 +42,7 @@ pub mod process;
 mod sources;
 pub mod terminal;
 pub mod thunks;
+mod two_threads;
 mod unwind;
 pub mod values;
 pub mod words;

@@ -21,7 +21,7 @@ impl Thunks {
     pub fn find(image: &Image) -> Thunks {
         let mut stubs = HashMap::new();
         for chunk in image.plt_chunks() {
-            // Stubs have 8 or 16 bytes, with one jump through a word. What follows a jump, up to padding, is another stub.
+            // Stubs have 8 or 16 bytes, with one jump through a word. What follows it is padding or another stub.
             let mut start = None;
             for instruction in Decoder::with_ip(64, &chunk.bytes, chunk.address, DecoderOptions::NONE) {
                 match instruction.mnemonic() {

@@ -19,13 +19,14 @@ use super::output::{self, FailedWrites, stdout};
 use crate::gate::budget::{BudgetError, Budgets};
 use crate::gate::judge::{GateInput, document_of_binaries, judge, settle, timed};
 use crate::gate::rules::{Decisions, Names, ResolvedRule, decide, resolve};
-use crate::gate::{Judged, Outcome, Verdict, comparable, init, junit, markdown, terminal};
+use crate::gate::{Judged, Outcome, Verdict, comparable, junit, markdown, terminal};
 use crate::host::{Machine, Root};
 use crate::report::{Report, read, write};
 use crate::run::host_context::HostContext;
-use crate::select::select;
 use crate::suite::Suite;
 
+mod binaries;
+mod init;
 mod plan;
 
 use plan::Measurable;
@@ -121,7 +122,7 @@ pub struct GateArgs {
 /// Judges a report, or measures and judges.
 pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
     if args.init {
-        return print_init(args);
+        return init::print(args);
     }
     let nothing = "there is nothing to judge: name a report.json, or measure with --run what the rules bind";
     let budgets = match Budgets::read(&args.budget) {
@@ -142,7 +143,7 @@ pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
             "{count} rules on cells and workloads are not judged: name a report.json, or measure with --run"
         ));
     }
-    let binaries = judge_binaries(&budgets)?;
+    let binaries = binaries::judge(&budgets)?;
     let baseline = args.baseline.as_deref().map(read::report).transpose()?;
     let changes = budgets.rules.iter().flat_map(|rule| &rule.bounds).all(|bound| bound.quantity.is_change());
     if baseline.is_none() && changes && !budgets.rules.is_empty() && !only_binaries {
@@ -193,69 +194,6 @@ pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
         3 => Exit::Inconclusive,
         _ => Exit::Failed,
     }))
-}
-
-/// Judges the rules on binaries.
-#[cfg(feature = "audit")]
-fn judge_binaries(budgets: &Budgets) -> Result<Vec<Verdict>, CliError> {
-    Ok(crate::gate::binaries::judge(budgets)?)
-}
-
-/// Refuses rules on binaries: this build cannot read them.
-#[cfg(not(feature = "audit"))]
-fn judge_binaries(budgets: &Budgets) -> Result<Vec<Verdict>, CliError> {
-    match budgets.binary_rules.first() {
-        None => Ok(Vec::new()),
-        Some(rule) => {
-            let message = "this build cannot read binaries; build it with the feature `audit`".to_owned();
-            Err(budgets.at(rule.position, message).into())
-        }
-    }
-}
-
-/// Prints a first budget file, of a report or of a binary.
-fn print_init(args: &GateArgs) -> Done {
-    #[cfg(feature = "audit")]
-    if let Some(binary) = &args.binary {
-        let text = crate::gate::binaries::first_budgets(binary, &args.function)?;
-        let Some(text) = text else {
-            let message = format!(
-                "{}: no function with a name matches {}; `pvbench audit {}` lists functions",
-                binary.display(),
-                args.function.join(", "),
-                binary.display()
-            );
-            return Err(CliError::Usage(message));
-        };
-        stdout().write_all(text.as_bytes())?;
-        return Ok(Exit::Fine);
-    }
-    match &args.report {
-        Some(path) => print_first_budgets(path, &args.mechanism),
-        None => Err(CliError::Usage("--init needs a report.json, or --binary FILE with --function".to_owned())),
-    }
-}
-
-/// Prints a budget file whose budgets the report keeps.
-fn print_first_budgets(path: &Path, mechanisms: &[String]) -> Done {
-    let report = read::report(path)?;
-    let mut names: Vec<&str> = Vec::new();
-    for cell in &report.cells {
-        if !names.contains(&cell.mechanism.as_str()) {
-            names.push(&cell.mechanism);
-        }
-    }
-    let kept: Vec<&str> = select("mechanism", mechanisms, &names)?.into_iter().map(|index| names[index]).collect();
-    let Some(text) = init::budgets(&report, |mechanism| kept.contains(&mechanism)) else {
-        let message = format!(
-            "{}: the report has no instruction counts to make budgets of; measure where `pvbench doctor` says that \
-             ptrace is ok",
-            path.display()
-        );
-        return Err(CliError::Usage(message));
-    };
-    stdout().write_all(text.as_bytes())?;
-    Ok(Exit::Fine)
 }
 
 /// Judges an existing report.

@@ -65,7 +65,7 @@ pub fn budgets(report: &Report, keeps: impl Fn(&str) -> bool) -> Option<String> 
     let regime = Regime::ALL.into_iter().find(|regime| native(*regime).any(|cell| cell.instructions.is_some()))?;
     let mut text = format!(
         "# Instructions of each op above inline in {}, as counted on {}, rounded up to whole numbers.\n\
-         # `site_bytes` are those of an op's call site; calls and branches those of site, mechanism and body together.\n\
+         # `site_bytes` are those of an op's call site; calls and branches those of site, mechanism and body.\n\
          # Keep the rules of the mechanisms you use, and add a `why` to each; `overhead = \"8 cycles\"` bounds time.\n",
         regime.name(),
         report.run.started.get(..10).unwrap_or("an unknown day"),

@@ -46,6 +46,19 @@ pub enum FunctionError {
         /// Address of the branch.
         at: u64,
     },
+    /// The loop begins in its middle, and a branch leads into the bytes of the first link of an unrolled chain. Readers of
+    /// a report see it as the reason of a cell.
+    #[error(
+        "not measured in cold and flushed: their 4,096 sites are copies of one loop, and the compiler let this loop \
+         begin in its middle, where it left no room for a jump to the next copy; this is a limit of the build and no cost, the other regimes hold, and other ops have the \
+         cold cost of the same mechanism"
+    )]
+    LinkEntered {
+        /// Its start address.
+        entry: u64,
+        /// Address of the branch into the link.
+        at: u64,
+    },
     /// The copy does not decode to the original.
     #[error("the copy of the function at {entry:#x} differs from it at {at:#x}")]
     CopyDiffers {

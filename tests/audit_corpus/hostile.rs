@@ -99,8 +99,11 @@ fn damaged_programs_neither_panic_nor_hang_nor_fill_the_memory() {
     }
 }
 
+/// The bytes of a program, and the ranges of them that are damaged most.
+type Original = (Vec<u8>, Vec<std::ops::Range<usize>>);
+
 /// Small programs, with the ranges of bytes that are damaged most.
-fn originals() -> Option<Vec<(Vec<u8>, Vec<std::ops::Range<usize>>)>> {
+fn originals() -> Option<Vec<Original>> {
     if !builds::has("gcc") {
         return None;
     }
@@ -163,5 +166,49 @@ fn damage(bytes: &mut Vec<u8>, targets: &[std::ops::Range<usize>], random: &mut 
             _ if random.random_ratio(1, 16) => bytes.truncate(at.max(1)),
             _ => bytes[at] = 0,
         }
+    }
+}
+
+/// An ELF file with so many sections, each of which is the whole file.
+fn overlapping(sections: u16, sh_type: u32, flags: u64) -> Vec<u8> {
+    let mut bytes = vec![0x90; 64];
+    bytes[..16].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+    let length = 64 + u64::from(sections) * 64;
+    let header = [(16, 1), (18, 62), (20, 1), (52, 64), (58, 64), (60, sections), (62, 0)];
+    for (at, value) in header {
+        bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
+    }
+    bytes[24..40].fill(0);
+    bytes[40..48].copy_from_slice(&64_u64.to_le_bytes());
+    for section in 0..sections {
+        let mut entry = [0; 64];
+        if section > 0 {
+            let is_code = section == 1;
+            entry[4..8].copy_from_slice(&(if is_code { 1 } else { sh_type }).to_le_bytes());
+            entry[8..16].copy_from_slice(&(if is_code { 6 } else { flags }).to_le_bytes());
+            let size = if is_code { 64 } else { length / 24 * 24 };
+            entry[32..40].copy_from_slice(&u64::to_le_bytes(size));
+            // Of relocations: the table of symbols, and the section that they change.
+            entry[44..48].copy_from_slice(&1_u32.to_le_bytes());
+            entry[56..64].copy_from_slice(&24_u64.to_le_bytes());
+        }
+        bytes.extend_from_slice(&entry);
+    }
+    bytes
+}
+
+#[test]
+fn sections_that_overlap_cost_neither_time_nor_memory() {
+    const CODE: (u32, u64) = (1, 6);
+    const RELOCATIONS: (u32, u64) = (4, 0);
+    const SYMBOLS: (u32, u64) = (2, 0);
+    for (sh_type, flags) in [CODE, RELOCATIONS, SYMBOLS] {
+        let bytes = overlapping(30_000, sh_type, flags);
+        PEAK.set(HELD.get());
+        let (held, begun) = (HELD.get(), Instant::now());
+        let done = audit_binary("overlapping", &bytes, false, &Options::default());
+        assert!(begun.elapsed() < MAX_TIME, "{sh_type}: {:?}", begun.elapsed());
+        assert!(PEAK.get() - held < MAX_BYTES, "{sh_type}: {} bytes", PEAK.get() - held);
+        assert!(sh_type != CODE.0 || done.is_err(), "sections of 57 GB were read");
     }
 }

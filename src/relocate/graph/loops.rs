@@ -79,6 +79,12 @@ impl LoopFunction {
         self.head
     }
 
+    /// Address behind the loop's last instruction.
+    #[must_use]
+    pub fn loop_tail(&self) -> u64 {
+        self.tail
+    }
+
     /// Bytes from the entry to the loop's first instruction.
     #[must_use]
     pub fn head_offset(&self) -> usize {

@@ -65,8 +65,11 @@ impl Layout<'_> {
     /// An unrolled chain: `copies` copies of a loop that run one after another, behind one that only enters the chain.
     ///
     /// # Errors
-    /// If a short branch does not reach its link.
+    /// If a short branch does not reach its link, or a branch leads into the link of the first copy.
     pub fn unrolled(function: &LoopFunction, copies: usize) -> Result<Self, FunctionError> {
+        if let Some(at) = find_entry_of_link(function) {
+            return Err(FunctionError::LinkEntered { entry: function.entry(), at });
+        }
         let (head, stride) = (function.head_offset(), function.len() + GAP_BYTES);
         let first = Start::At { gap: None, anchor: head, offset: 0 };
         let start = |copy| if copy == 0 { first } else { Start::After { gap: GAP_BYTES } };
@@ -86,6 +89,23 @@ impl Layout<'_> {
         }
         Ok(Layout { placements, fill: TRAP, trailing: GAP_BYTES, joints, ..Layout::default() })
     }
+}
+
+/// A branch that leads between the head and the end of the link which the first copy has there, if that copy runs code
+/// of the loop. It does where a branch in front of the loop leads past the head: such a loop begins in its middle.
+fn find_entry_of_link(function: &LoopFunction) -> Option<u64> {
+    let (head, tail) = (function.loop_head(), function.loop_tail());
+    let leads_to = |range: std::ops::Range<u64>| {
+        move |(instruction, _): &&(Instruction, ConstantOffsets)| {
+            instruction.op0_kind() == OpKind::NearBranch64
+                && !instruction.is_call_near()
+                && range.contains(&instruction.near_branch_target())
+        }
+    };
+    let branches = || function.code().instructions().iter();
+    let begins_inside = branches().take_while(|(it, _)| it.ip() < head).any(|it| leads_to(head + 1..tail)(&it));
+    let of_link = branches().find(leads_to(head + 1..head + LINK_BYTES as u64));
+    of_link.filter(|_| begins_inside).map(|(instruction, _)| instruction.ip())
 }
 
 /// The branches back to the head of the loop.
@@ -142,4 +162,32 @@ fn encode_jump(function: &LoopFunction, distance: i64) -> Result<Vec<u8>, Functi
 fn encode_distance(function: &LoopFunction, distance: i64) -> Result<[u8; 4], FunctionError> {
     let unreachable = |_| FunctionError::OutOfReach { entry: function.entry(), target: function.loop_head() };
     Ok(i32::try_from(distance).map_err(unreachable)?.to_le_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_that_begins_in_its_middle_has_no_chain_if_a_branch_leads_into_the_first_link() {
+        // mov rbx, rdi; jmp 2f; 0: nop; 1: sub rbx, 1; 2: nop; test rbx, rbx; jne 1b; je 3f; jmp 0b; 3: ret
+        let rotated = [
+            0x48, 0x89, 0xfb, 0xeb, 0x05, 0x90, 0x48, 0x83, 0xeb, 0x01, 0x90, 0x48, 0x85, 0xdb, 0x75, 0xf6, 0x74, 0x02,
+            0xeb, 0xf1, 0xc3,
+        ];
+        let chain = |bytes: &[u8]| {
+            let function = LoopFunction::decode(0x1000, bytes.to_vec()).unwrap();
+            Layout::unrolled(&function, 4).map(|_| ())
+        };
+        let error = chain(&rotated).unwrap_err();
+        assert!(matches!(error, FunctionError::LinkEntered { entry: 0x1000, at: 0x100e }), "{error}");
+        // The same loop, entered at its head: the first copy runs nothing of it.
+        let mut at_head = rotated;
+        at_head[3..5].copy_from_slice(&[0x66, 0x90]);
+        assert!(chain(&at_head).is_ok());
+        // No branch leads into the link: the first pass runs in the first copy.
+        let mut beside = rotated;
+        beside[14..16].copy_from_slice(&[0x66, 0x90]);
+        assert!(chain(&beside).is_ok());
+    }
 }

@@ -80,7 +80,9 @@ S long s_tab__many_live(struct object *o, long a, long b, long c, long d) {
     long e = t_one(a), f = t_two(b), g = t_three(c), h = t_one(d);
     return o->callback(e) + o->callback(f) * g + o->callback(h) - e * f;
 }
-S long s_tab__pushed(struct object *o) { long a[32]; for (long i = 0; i < 32; i++) a[i] = o->callback(i); return a[o->field & 31]; }
+S long s_tab__pushed(struct object *o) {
+    long a[32]; for (long i = 0; i < 32; i++) a[i] = o->callback(i); return a[o->field & 31];
+}
 S long s_tab__two_loops(struct object **o, long n) {
     long sum = 0;
     for (long i = 0; i < n; i++) for (long j = 0; j < i; j++) sum += o[i]->callback(o[j]->field);
@@ -100,10 +102,16 @@ S long s_virt__ops_twice(struct object *o, long x) { return o->ops->second(o, x)
 S long s_virt__ops_of_global(long x) { return global_object->ops->first(global_object, x) + 1; }
 S long s_virt__ops_of_known(long x) { return object_itself.ops->first(&object_itself, x) + 1; }
 S long s_virt__ops_inner(struct object *o, long x) { return o->next->ops->first(o->next, x) + 1; }
-S long s_virt__ops_loop(struct object *o, long x) { long sum = 0; for (; o; o = o->next) sum += o->ops->second(o, x); return sum; }
-S long s_virt__ops_checked(struct object *o, long x) { if (!o->ops || !o->ops->second) return -1; return o->ops->second(o, x) + 1; }
+S long s_virt__ops_loop(struct object *o, long x) {
+    long sum = 0; for (; o; o = o->next) sum += o->ops->second(o, x); return sum;
+}
+S long s_virt__ops_checked(struct object *o, long x) {
+    if (!o->ops || !o->ops->second) return -1; return o->ops->second(o, x) + 1;
+}
 S long s_virt__ops_of_result(long x) { struct object *o = t_object(x); return o->ops->first(o, x) + 1; }
-S long s_virt__ops_branch(struct object *o, long x) { if (x > 3) x = t_one(x); else x += 5; return o->ops->second(o, x) + 1; }
+S long s_virt__ops_branch(struct object *o, long x) {
+    if (x > 3) x = t_one(x); else x += 5; return o->ops->second(o, x) + 1;
+}
 
 // Values that were no load of the function.
 S long s_reg__argument(fn f, long x) { return f(x) + 1; }
@@ -115,7 +123,9 @@ S long s_reg__result_saved(long x) { fn f = t_choose(x); long y = t_one(x); retu
 S long s_reg__loop(fn f, long n) { long sum = 0; for (long i = 0; i < n; i++) sum += f(i); return sum; }
 S long s_reg__checked(fn f, long x) { if (!f) return 0; return f(x) + 1; }
 S long s_reg_direct__two(long c, long x) { fn f = c ? t_one : t_two; zero = 3; return f(x) + (long)f; }
-S long s_reg__two_loads(struct object *a, struct object *b, long c) { fn f = c > 3 ? a->callback : table[1]; zero = c; return f(c) + 1; }
+S long s_reg__two_loads(struct object *a, struct object *b, long c) {
+    fn f = c > 3 ? a->callback : table[1]; zero = c; return f(c) + 1;
+}
 S long s_reg__default(struct object *o, fn f) { if (o->field == 5) f = table[0]; zero = 4; return f(7) + 1; }
 S void s_reg__sort(void *base, long n, int (*compare)(const void *, const void *)) { compare(base, (char *)base + n); }
 
@@ -123,33 +133,42 @@ S void s_reg__sort(void *base, long n, int (*compare)(const void *, const void *
 S long s_jt__dense(long x) {
     switch (x) {
     case 0: return zero * 7; case 1: return zero + 5; case 2: return zero - 9; case 3: return 4 / zero;
-    case 4: return zero % 7; case 5: return zero << 5; case 6: return zero ^ 77; case 7: return 1234 - zero; default: return 0;
+    case 4: return zero % 7; case 5: return zero << 5; case 6: return zero ^ 77; case 7: return 1234 - zero;
+    default: return 0;
     }
 }
 S long s_jt_direct__calls(long x, long y) {
     switch (x) {
-    case 3: y += t_one(y); break; case 4: y -= t_two(y + 1); break; case 5: y *= t_three(y); break; case 6: y = t_one(4); break;
-    case 7: y ^= t_two(y); break; case 8: y |= t_three(y - 1); break; case 9: y &= t_one(y * 3); break; case 10: return 3;
+    case 3: y += t_one(y); break; case 4: y -= t_two(y + 1); break; case 5: y *= t_three(y); break;
+    case 6: y = t_one(4); break;
+    case 7: y ^= t_two(y); break; case 8: y |= t_three(y - 1); break; case 9: y &= t_one(y * 3); break;
+    case 10: return 3;
     }
     return y + 1;
 }
 S long s_jt_direct__loop(const char *text) {
     long sum = 0;
     for (; *text; text++) switch (*text) {
-        case 'a': sum += t_one(1); break; case 'b': sum -= t_two(2); break; case 'c': sum *= 3; break; case 'd': sum /= 3; break;
+        case 'a': sum += t_one(1); break; case 'b': sum -= t_two(2); break; case 'c': sum *= 3; break;
+        case 'd': sum /= 3; break;
         case 'e': sum ^= t_one(5); break; case 'f': sum |= 6; break; case 'g': sum <<= 1; break; case 'h': return sum;
         }
     return sum;
 }
-S long s_none__sparse(long x) { switch (x) { case 1: return 7; case 1000: return 9; case 100000: return 11; default: return 3; } }
+S long s_none__sparse(long x) {
+    switch (x) { case 1: return 7; case 1000: return 9; case 100000: return 11; default: return 3; }
+}
 S long s_jt_tab__then_call(long x, struct object *o) {
-    switch (x) { case 0: x = zero; break; case 1: x = zero + 9; break; case 2: x = zero * 3; break; case 3: x = 77 / zero; break;
+    switch (x) {
+    case 0: x = zero; break; case 1: x = zero + 9; break; case 2: x = zero * 3; break; case 3: x = 77 / zero; break;
     case 4: x = zero % 5; break; case 5: zero = 1; break; case 6: zero = x * 7; break; default: x = 9; }
     return o->callback(x) + 1;
 }
 S long s_jt_virt__methods(struct object *o, long x) {
-    switch (x) { case 0: return o->ops->first(o, 1); case 1: return o->ops->second(o, 5) + 1; case 2: x = zero * 3; break;
-    case 3: x = 77 / zero; break; case 4: x = zero % 5; break; case 5: zero = 1; break; case 6: zero = x * 7; break; default: x = 9; }
+    switch (x) {
+    case 0: return o->ops->first(o, 1); case 1: return o->ops->second(o, 5) + 1; case 2: x = zero * 3; break;
+    case 3: x = 77 / zero; break; case 4: x = zero % 5; break; case 5: zero = 1; break; case 6: zero = x * 7; break;
+    default: x = 9; }
     return o->ops->second(o, x) + 1;
 }
 S long s_jt__goto(const unsigned char *code) {

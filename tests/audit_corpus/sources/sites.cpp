@@ -81,7 +81,9 @@ struct Callback { void *data; long (*call)(void *, long); long operator()(long x
 }
 extern "C" {
 S long s_tab__callback_field(Callback *c, long x) { return c->call(c->data, x) + 1; }
-S long s_tab__vector(std::vector<long (*)(long)> &list, long x) { long sum = 0; for (auto f : list) sum += f(x); return sum; }
+S long s_tab__vector(std::vector<long (*)(long)> &list, long x) {
+    long sum = 0; for (auto f : list) sum += f(x); return sum;
+}
 S long s_tab__vector_index(std::vector<long (*)(long)> *list, long x) { return list->data()[x](x) + 1; }
 // std::function asks for its target first: without optimisation, the call is in a function of the library.
 S long o_tab__function(const std::function<long(long)> &f, long x) { return f(x) + 1; }

@@ -23,7 +23,9 @@ impl Run for B {
     #[inline(never)]
     fn change(&mut self, x: u64) -> u64 { self.1 += x; black_box(self.1) }
 }
-pub struct Holder { pub number: u64, pub run: Box<dyn Run>, pub function: fn(u64) -> u64, pub closure: Box<dyn Fn(u64) -> u64> }
+pub struct Holder {
+    pub number: u64, pub run: Box<dyn Run>, pub function: fn(u64) -> u64, pub closure: Box<dyn Fn(u64) -> u64>
+}
 pub struct Table { pub open: fn(&Table, u64) -> u64, pub close: Option<fn(u64) -> u64>, pub size: u64 }
 pub type Function = fn(u64) -> u64;
 
@@ -50,12 +52,15 @@ macro_rules! sites {
         $(#[unsafe(no_mangle)] #[inline(never)] $vis fn $name($($arg: $type),*) $(-> $ret)? $body)*
     };
 }
-// The table of methods of a `dyn` argument comes in a register, as a C table of operations may: the machine code is that
+// The table of methods of a `dyn` argument comes in a register, as a C table of operations may: the machine code is
+// that
 // of a table. Behind a reference to the `dyn`, it is that of a method.
 sites! {
     pub fn s_direct__call(x: u64) -> u64 { t_one(x) ^ 1 }
     pub fn s_direct__tail(x: u64) -> u64 { t_one(x ^ 1) }
-    pub fn s_direct__recursion(x: u64) -> u64 { if x < 2 { x } else { s_direct__recursion(x - 1) ^ s_direct__recursion(x - 2) } }
+    pub fn s_direct__recursion(x: u64) -> u64 {
+        if x < 2 { x } else { s_direct__recursion(x - 1) ^ s_direct__recursion(x - 2) }
+    }
     pub fn s_direct__generic(a: &A, b: &B, x: u64) -> u64 { t_generic(a, x) ^ t_generic(b, x) }
     pub fn s_direct__static_type(a: &A, b: &mut B, x: u64) -> u64 { a.run(x) ^ b.change(x) }
     pub fn s_tab__dyn(r: &dyn Run, x: u64) -> u64 { r.run(x) ^ 1 }
@@ -65,7 +70,9 @@ sites! {
     pub fn s_tab__dyn_loop(r: &dyn Run, n: u64) -> u64 { let mut sum = 0; for i in 0..n { sum ^= r.run(i); } sum }
     pub fn s_tab__dyn_two(a: &dyn Run, b: &dyn Run, x: u64) -> u64 { a.run(b.run(x)) ^ 1 }
     pub fn o_tab__box(r: Box<dyn Run>, x: u64) -> u64 { r.run(x) ^ 1 }
-    pub fn o_virt_tab__slice(list: &[Box<dyn Run>], x: u64) -> u64 { let mut sum = 0; for r in list { sum ^= r.run(x); } sum }
+    pub fn o_virt_tab__slice(list: &[Box<dyn Run>], x: u64) -> u64 {
+        let mut sum = 0; for r in list { sum ^= r.run(x); } sum
+    }
     pub fn s_virt__slice_index(list: &[Box<dyn Run>; 4], x: u64) -> u64 { list[(x & 3) as usize].run(x) ^ 1 }
     pub fn s_virt__field(h: &Holder, x: u64) -> u64 { h.run.run(x) ^ 1 }
     pub fn s_virt__field_mut(h: &mut Holder, x: u64) -> u64 { h.run.change(x) ^ h.number }
@@ -78,7 +85,9 @@ sites! {
     pub fn s_tab__struct_function(h: &Holder, x: u64) -> u64 { (h.function)(x) ^ 1 }
     pub fn s_tab__struct_table(t: &Table, x: u64) -> u64 { (t.open)(t, x) ^ 1 }
     pub fn s_tab__optional(t: &Table, x: u64) -> u64 { match t.close { Some(close) => close(x) ^ 1, None => 0 } }
-    pub fn s_tab__slice_function(list: &[Function], x: u64) -> u64 { let mut sum = 0; let mut i = 0; while i < list.len() { sum ^= list[i](x); i += 1; } sum }
+    pub fn s_tab__slice_function(list: &[Function], x: u64) -> u64 {
+        let mut sum = 0; let mut i = 0; while i < list.len() { sum ^= list[i](x); i += 1; } sum
+    }
     pub fn s_tab__static_table(x: u64) -> u64 { unsafe { POINTERS[(x & 3) as usize](x) ^ 1 } }
     pub fn s_tab__const_table(x: u64) -> u64 { CONST[(x & 3) as usize](x) ^ 1 }
     pub fn s_reg__argument(f: Function, x: u64) -> u64 { f(x) ^ 1 }
@@ -93,9 +102,14 @@ sites! {
     pub fn o_tab__closure_dyn(f: &dyn Fn(u64) -> u64, x: u64) -> u64 { f(x) ^ 1 }
     pub fn o_tab__closure_mut(f: &mut dyn FnMut(u64) -> u64, x: u64) -> u64 { let y = f(x); f(y) ^ 1 }
     pub fn s_jt_direct__match(x: u64, y: u64) -> u64 {
-        match x { 0 => t_one(y) ^ 3, 1 => t_two(y) ^ 5, 2 => t_one(y ^ 4), 3 => t_two(y ^ 9), 4 => y ^ t_one(4), 5 => t_two(7), 6 => t_one(t_two(y)), _ => 0 }
+        match x {
+            0 => t_one(y) ^ 3, 1 => t_two(y) ^ 5, 2 => t_one(y ^ 4), 3 => t_two(y ^ 9), 4 => y ^ t_one(4),
+            5 => t_two(7), 6 => t_one(t_two(y)), _ => 0
+        }
     }
-    pub fn s_virt_ext_direct__vec_push(h: &mut Holder, list: &mut Vec<u64>, x: u64) { let y = h.run.run(x); list.push(y); list.push(h.run.change(y)); }
+    pub fn s_virt_ext_direct__vec_push(h: &mut Holder, list: &mut Vec<u64>, x: u64) {
+        let y = h.run.run(x); list.push(y); list.push(h.run.change(y));
+    }
 }
 
 fn main() {
@@ -118,12 +132,14 @@ fn main() {
         sum!(s_direct__call(x), s_direct__tail(x), s_direct__recursion(x & 7));
         sum!(s_direct__generic(&A(x), &B(x, x), x), s_direct__static_type(&A(x), &mut B(x, 1), x));
         sum!(s_tab__dyn(&*a[pick], x), s_tab__dyn_tail(&*a[pick], x), s_tab__dyn_mut(&mut *a[pick], x));
-        sum!(s_tab__dyn_twice(&mut *a[pick], x), s_tab__dyn_loop(&*a[pick], x), s_tab__dyn_two(&*a[pick], &*a[3 - pick], x));
+        sum!(s_tab__dyn_twice(&mut *a[pick], x), s_tab__dyn_loop(&*a[pick], x));
+        sum!(s_tab__dyn_two(&*a[pick], &*a[3 - pick], x));
         sum!(o_tab__box(if pick == 0 { Box::new(A(x)) } else { Box::new(B(x, x)) }, x), o_virt_tab__slice(&a, x));
         sum!(s_virt__slice_index((&a[..4]).try_into().unwrap(), x), s_virt__field(&h, x), s_virt__field_mut(&mut h, x));
         sum!(s_virt__reference(&&*a[pick], x), s_virt__box_reference(&mut a[pick], x));
         let option: Option<Box<dyn Run>> = if pick == 0 { Some(Box::new(A(x))) } else { Some(Box::new(B(x, 1))) };
-        sum!(s_virt__option(&option, x), s_virt__option(&None, x), o_virt_tab__static(x), s_virt__pair(&(x, &*a[pick]), x));
+        sum!(s_virt__option(&option, x), s_virt__option(&None, x), o_virt_tab__static(x));
+        sum!(s_virt__pair(&(x, &*a[pick]), x));
         sum!(s_tab__struct_function(&h, x), s_tab__struct_table(&table, x), s_tab__optional(&table, x));
         sum!(s_tab__slice_function(&functions, x), s_tab__static_table(x), s_tab__const_table(x));
         sum!(s_reg__argument(functions[pick], x), s_reg__argument_tail(functions[pick], x), s_reg__result(x));

@@ -16,7 +16,8 @@ __attribute__((cold, noipa)) void t_cold(long x) { pointer(x); }
 S long s_jt__switch(long x, struct object *o) {
     if (__builtin_expect(x == 77, 0)) t_cold(x);
     switch (x) {
-    case 0: return t_one(3); case 1: return t_one(7) + 1; case 2: return t_one(9) + 2; case 3: return o->callback(x) * 3;
+    case 0: return t_one(3); case 1: return t_one(7) + 1; case 2: return t_one(9) + 2;
+    case 3: return o->callback(x) * 3;
     case 4: return t_one(8) + 4; case 5: return x / t_one(5); case 6: return t_one(6) - 1; default: return 0;
     }
 }
