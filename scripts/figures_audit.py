@@ -126,7 +126,9 @@ def make(load, table, date):
 
     def audit_programs_setting():
         found = load(DATA)
-        return f"{found['cpu']}, {date(found['date'])}, {found['valgrind']}"
+        build = {"debug": "a development build, several times as slow as a release", "release": "a release build"}
+        return (f"{found['cpu']}, {date(found['date'])}, {found['valgrind']}, load {found['load']}; pvbench is "
+                f"{build.get(found['build'], 'a build of its own')}")
 
     made = [audit_programs_sites, audit_programs_kinds, audit_programs_runs, audit_programs_dearest,
             audit_programs_kernel, audit_programs_vmlinux, audit_programs_counted, audit_programs_stripped,
