@@ -22,6 +22,8 @@ import subprocess
 import sys
 import tomllib
 
+import figures_audit
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "reports" / "example"
 DATA = EXAMPLE / "figures.json"
@@ -889,6 +891,9 @@ def gate_validation():
 def gate_validation_setting():
     found = load("reports/gate-validation.json")
     return f"{found['cpu']}, {date(found['date'])}, compilers at work on the other CPU"
+
+
+FIGURES.update(figures_audit.make(load, table, date))
 
 
 # ---- The command.

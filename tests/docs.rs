@@ -148,7 +148,9 @@ fn figures_are_those_of_the_committed_data() {
 fn a_figure_without_data_and_an_unknown_figure_are_named() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("scripts")).unwrap();
-    fs::copy(root().join("scripts/figures.py"), folder.path().join("scripts/figures.py")).unwrap();
+    for script in ["scripts/figures.py", "scripts/figures_audit.py"] {
+        fs::copy(root().join(script), folder.path().join(script)).unwrap();
+    }
     for (figure, fault) in [("no-such-figure", "no figure has the name"), ("acceptance-setting", "acceptance.json")] {
         let text = format!("It is <!-- figures: {figure} -->1<!-- end -->.\n");
         fs::write(folder.path().join("README.md"), text).unwrap();

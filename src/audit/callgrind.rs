@@ -135,6 +135,8 @@ struct Reader<'a> {
     is_own: bool,
     address: u64,
     callee: String,
+    /// The binary of the next callee, if it is not that of the lines.
+    callee_object: Option<String>,
     /// The number of calls, if the next line is that of a call.
     calls: Option<u64>,
 }
@@ -152,6 +154,7 @@ impl<'a> Reader<'a> {
             is_own: false,
             address: 0,
             callee: String::new(),
+            callee_object: None,
             calls: None,
         }
     }
@@ -186,10 +189,15 @@ impl<'a> Reader<'a> {
                 let object = self.objects.resolve(value)?;
                 self.is_own = is_same_file(Path::new(&object), self.binary);
             }
-            // The name of another binary is needed for its number only.
-            "cob" => drop(self.objects.resolve(value)?),
+            "cob" => self.callee_object = Some(self.objects.resolve(value)?),
             "fn" => drop(self.functions.resolve(value)?),
-            "cfn" => self.callee = self.functions.resolve(value)?,
+            "cfn" => {
+                let (name, object) = (self.functions.resolve(value)?, self.callee_object.take());
+                self.callee = match object.filter(|_| name.starts_with("0x")) {
+                    Some(object) => describe_address(name, Path::new(&object), self.binary),
+                    None => name,
+                };
+            }
             "calls" => {
                 let count = value.split(' ').next().unwrap_or_default();
                 self.calls = Some(count.parse().map_err(|_| format!("{count} is no number of calls"))?);
@@ -224,6 +232,14 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// A callee without a symbol. An address of another binary is not one of this binary.
+fn describe_address(address: String, object: &Path, binary: &Path) -> String {
+    match object.file_name().filter(|_| !is_same_file(object, binary)) {
+        Some(name) => format!("{address} in {}", name.to_string_lossy()),
+        None => address,
     }
 }
 
@@ -273,6 +289,15 @@ mod tests {
         assert_eq!(executed.counts[&0x1009], 10, "relative addresses follow the line of the call");
         assert_eq!(executed.counts[&0x2000], 150);
         assert_eq!(executed.calls[&0x1004], BTreeMap::from([("work".to_owned(), 10)]));
+    }
+
+    #[test]
+    fn a_callee_without_a_name_in_another_binary_has_the_name_of_that_binary() {
+        let call = "cob=(2)\ncfn=(4) 0x00000000000005dc\ncalls=3 0x5dc\n+9 1 30\ncfn=(4)\ncalls=2 0x5dc\n+9 1 20\n";
+        let executed = parse(&format!("{FILE}\nob=(1)\nfn=(1)\n0x1100 1 5\n{call}")).unwrap();
+        let only = |address: u64| executed.calls[&address].keys().next().unwrap().as_str();
+        assert_eq!(only(0x1109), "0x00000000000005dc in libc.so");
+        assert_eq!(only(0x1112), "0x00000000000005dc", "without an object, the callee is in the same binary");
     }
 
     #[test]

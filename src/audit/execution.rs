@@ -29,7 +29,7 @@ pub struct Execution {
     /// Why costs are missing, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_cost_reason: Option<String>,
-    /// Executed calls by kind, direct ones too.
+    /// Executed calls by kind, direct ones too, and indirect jumps.
     pub kinds: Vec<KindRun>,
     /// The cost of all indirect calls of this binary above inline code, in core cycles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -102,6 +102,9 @@ pub struct SiteRun {
     pub targets: Vec<TargetRun>,
     /// How many different functions it called.
     pub targets_total: u64,
+    /// Calls whose function is known. Callgrind sees a tail jump only where both functions have symbols.
+    #[serde(default)]
+    pub known_calls: u64,
     /// Where it is in the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceLine>,
@@ -116,11 +119,21 @@ pub struct SiteRun {
     pub saves: Option<Savings>,
 }
 
-/// What other forms of a call would save, in core cycles of the whole run.
+impl SiteRun {
+    /// Whether nearly all calls have a known target, so that shares of targets are those of the site.
+    #[must_use]
+    pub fn has_known_targets(&self) -> bool {
+        /// Below it, the most frequent known target need not be the most frequent one.
+        const MIN_KNOWN_SHARE: f64 = 0.9;
+        self.known_calls as f64 >= MIN_KNOWN_SHARE * self.calls as f64
+    }
+}
+
+/// What other forms of a call would save, in core cycles of the whole run. A negative number is a loss.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Savings {
-    /// As a direct call. Only possible where one function is called.
+    /// As a direct call. Only possible where all calls reach one function, or the linker chose the indirection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direct: Option<Bounds>,
     /// As a comparison with the most frequent target and a direct call of it, else the call as it is.

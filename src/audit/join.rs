@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::callgrind::{self, CallgrindError, Executed};
 use super::error::AuditError;
 use super::execution::{Execution, KindRun, SCHEMA, SiteRun, TargetRun};
+use super::functions::Functions;
 use super::input::Input;
 use super::kind::Kind;
 use super::lines::{Lines, Storage};
@@ -112,6 +113,14 @@ fn is_resolver(name: &str) -> bool {
     name.starts_with("_dl_runtime_resolve")
 }
 
+/// The name of a called function. Callgrind names one by its address if its symbol has no type, as those of assembly.
+fn name_target(name: &str, functions: &Functions) -> String {
+    let address = name.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    let Some(address) = address else { return demangle(name) };
+    let symbol = functions.at(address).and_then(|function| function.symbol);
+    symbol.map_or_else(|| format!("{address:#x}"), demangle)
+}
+
 /// The sites that ran, the sums by kind, and how many of the calling instructions are known.
 fn collect(opened: Opened<'_, '_>, executed: &Executed) -> (Vec<SiteRun>, Vec<KindRun>, usize) {
     let Opened { functions, mut reader, .. } = opened;
@@ -123,7 +132,7 @@ fn collect(opened: Opened<'_, '_>, executed: &Executed) -> (Vec<SiteRun>, Vec<Ki
         for site in control.sites {
             known += usize::from(executed.calls.contains_key(&site.address));
             let calls = count_calls(executed, site.address, site.kind);
-            if calls == 0 || !site.kind.is_call() {
+            if calls == 0 || matches!(site.kind, Kind::ReturnThunk | Kind::Thunk) {
                 continue;
             }
             let empty = KindRun { kind: site.kind, sites: 0, calls: 0, cycles: None };
@@ -135,10 +144,11 @@ fn collect(opened: Opened<'_, '_>, executed: &Executed) -> (Vec<SiteRun>, Vec<Ki
             }
             let mut targets: Vec<TargetRun> = (executed.calls.get(&site.address).into_iter().flatten())
                 .filter(|(name, _)| !is_resolver(name))
-                .map(|(name, calls)| TargetRun { name: demangle(name), calls: *calls })
+                .map(|(name, calls)| TargetRun { name: name_target(name, functions), calls: *calls })
                 .collect();
             targets.sort_by(|a, b| b.calls.cmp(&a.calls).then_with(|| a.name.cmp(&b.name)));
             let targets_total = targets.len() as u64;
+            let known_calls = targets.iter().fold(0_u64, |sum, target| sum.saturating_add(target.calls));
             targets.truncate(MAX_TARGETS);
             let name = function.symbol.map_or_else(|| format!("{:#x}", function.range.start), demangle);
             sites.push(SiteRun {
@@ -148,6 +158,7 @@ fn collect(opened: Opened<'_, '_>, executed: &Executed) -> (Vec<SiteRun>, Vec<Ki
                 calls,
                 targets,
                 targets_total,
+                known_calls,
                 source: None,
                 cycles: None,
                 percent: None,

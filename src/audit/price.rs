@@ -2,8 +2,8 @@
 //!
 //! Each kind is priced as the mechanism that has the same machine code. The bounds of a call are those of
 //! [`crate::estimate::kernel_time`], in the median over ops, since the function that a program calls is none of them. A
-//! site that calls several functions is mispredicted at most twice for each change of its target; a site that rarely
-//! runs finds its code cold.
+//! site that calls several functions is mispredicted at most twice for each call of another function than its most
+//! frequent one; a site that rarely runs finds its code cold.
 
 use super::execution::{Bounds, Execution, Savings, SiteRun};
 use super::kind::Kind;
@@ -72,7 +72,7 @@ fn cost(prices: &Prices, site: &SiteRun, kind: Kind) -> Option<Bounds> {
     let calls = site.calls as f64;
     let high = hot_or_cold(&price, site.calls);
     let mispredicted = if kind.is_indirect_call() { mispredicted_share(site) } else { 0.0 };
-    let penalty = penalty(prices, mechanism, &price).unwrap_or(0.0);
+    let penalty = penalty(prices, mechanism).unwrap_or(0.0);
     Some(Bounds { low: price.low, high: high + mispredicted * penalty }.scaled(calls))
 }
 
@@ -86,30 +86,46 @@ fn hot_or_cold(price: &CallPrice, calls: u64) -> f64 {
 /// The largest share of calls that a predictor misses which expects the last target again: each call of another
 /// function than the most frequent one misses, and so does the call after it.
 fn mispredicted_share(site: &SiteRun) -> f64 {
-    let most = site.targets.first().map_or(site.calls, |target| target.calls);
-    let others = site.calls.saturating_sub(most) as f64 / (site.calls.max(1)) as f64;
-    (2.0 * others).min(1.0)
+    (2.0 * other_share(site)).min(1.0)
 }
 
-/// The cycles of a misprediction: in the regime of eight random targets seven of eight calls miss.
-fn penalty(prices: &Prices, mechanism: &str, price: &CallPrice) -> Option<f64> {
+/// The share of calls that may reach another function than the most frequent one: also those whose target is not known.
+fn other_share(site: &SiteRun) -> f64 {
+    let most = site.targets.first().map_or(0, |target| target.calls);
+    site.calls.saturating_sub(most) as f64 / site.calls.max(1) as f64
+}
+
+/// The cycles of a misprediction of a mechanism. One without cells of random targets has that of a call through a word:
+/// the instruction that is mispredicted is the same.
+fn penalty(prices: &Prices, mechanism: &str) -> Option<f64> {
+    /// In the regime of eight random targets seven of eight calls miss.
     const MISSED: f64 = 7.0 / 8.0;
-    let random = prices.usual_high(mechanism, Regime::Random8)?;
-    Some(((random - price.hot) / MISSED).max(0.0))
+    [mechanism, "table"].into_iter().find_map(|mechanism| {
+        let random = prices.usual_high(mechanism, Regime::Random8)?;
+        Some(((random - prices.usual(mechanism, None)?.hot) / MISSED).max(0.0))
+    })
 }
 
 fn savings(prices: &Prices, site: &SiteRun, cycles: Bounds) -> Savings {
-    let direct = cost(prices, site, Kind::Direct).filter(|_| site.targets_total <= 1);
-    let compared = site.targets.first().filter(|_| site.kind.is_indirect_call()).and_then(|most| {
-        let first = prices.usual("compare_tree_1", None)?;
-        let share = most.calls as f64 / site.calls.max(1) as f64;
-        let price = hot_or_cold(&first, site.calls);
-        let taken = Bounds { low: first.low, high: price }.scaled(site.calls as f64);
-        Some(taken.plus(cycles.scaled((1.0 - share).max(0.0))))
-    });
+    let calls_one = site.targets_total == 1 && site.known_calls == site.calls;
+    let direct = cost(prices, site, Kind::Direct).filter(|_| calls_one || matches!(site.kind, Kind::Plt | Kind::Got));
+    let can_compare = site.kind.is_indirect_call() && site.has_known_targets();
     Savings {
         direct: direct.map(|direct| cycles.saved_by(direct)),
-        compared: compared.map(|compared| cycles.saved_by(compared)),
+        compared: compared_savings(prices, site, cycles).filter(|_| can_compare),
         inline: cycles,
     }
+}
+
+/// What a comparison with the most frequent target saves. The other calls are made as before, and the comparison itself
+/// is mispredicted at most twice for each of them. A comparison hides where the call hides: at the low end both do, or
+/// neither does.
+fn compared_savings(prices: &Prices, site: &SiteRun, cycles: Bounds) -> Option<Bounds> {
+    let first = prices.usual("compare_tree_1", None)?;
+    let (others, calls) = (other_share(site), site.calls as f64);
+    let missed = (2.0 * others.min(1.0 - others)).min(1.0) * penalty(prices, "compare_tree_1").unwrap_or(0.0);
+    let compared = Bounds { low: first.low, high: hot_or_cold(&first, site.calls) }.scaled(calls);
+    let replaced = cycles.scaled(1.0 - others);
+    let (hidden, open) = (replaced.low - compared.low, replaced.high - compared.high);
+    Some(Bounds { low: hidden.min(open) - missed * calls, high: replaced.high - compared.low })
 }

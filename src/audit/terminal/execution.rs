@@ -8,6 +8,9 @@ use crate::report::terminal::width::{Columns, Lines, Overflow};
 /// Number of sites that are listed.
 const MAX_SITES: usize = 10;
 
+/// CPU time of a run, in seconds, below which start-up is a large part of it: a loader and its libraries take 1 to 5 ms.
+const MIN_SECONDS: f64 = 0.05;
+
 /// The text of a run. `width` is that of the terminal in columns.
 #[must_use]
 pub fn execution(run: &Execution, width: Option<usize>) -> String {
@@ -19,7 +22,10 @@ pub fn execution(run: &Execution, width: Option<usize>) -> String {
         percent(run.own_instructions, run.instructions),
     ));
     if let (Some(seconds), Some(cycles)) = (run.cpu_seconds, run.cpu_cycles) {
-        lines.say(&format!("  {seconds:.2} s of CPU time without callgrind, {} core cycles", short(cycles)));
+        lines.say(&format!("  {seconds:.3} s of CPU time without callgrind, {} core cycles", short(cycles)));
+        if seconds < MIN_SECONDS {
+            lines.say("  a run this short is mostly start-up, and its time differs from run to run: give it more work");
+        }
     }
     if let Some(reason) = &run.no_cost_reason {
         lines.say(&format!("  no costs: {}", visible(reason)));
@@ -36,7 +42,7 @@ pub fn execution(run: &Execution, width: Option<usize>) -> String {
         ]
     };
     let rows: Vec<Vec<String>> = run.kinds.iter().map(row).collect();
-    let header = ["calls that ran", "sites", "calls", "cycles above inline", "percent of the run"];
+    let header = ["sites that ran", "sites", "times", "cycles above inline", "percent of the run"];
     lines.tabulate(&Columns { header: &header, rows: &rows, names: 1, numbers: 4, overflow: Overflow::Stack });
     lines.skip();
     let total = range(run.cycles, short);
@@ -61,19 +67,23 @@ pub fn execution(run: &Execution, width: Option<usize>) -> String {
     lines.tabulate(&Columns { header: &header, rows: &rows, names: 2, numbers: 5, overflow: Overflow::Stack });
     lines.skip();
     lines.say(
-        "Ranges lie between a call that hides behind other work and one that hides nothing. \"If compared\": a \
-         comparison with the most frequent target and a direct call of it. Inline would save all of a site's cycles.",
+        "Ranges lie between a call that hides behind other work and one that hides nothing and is mispredicted as often \
+         as its targets allow. \"If compared\": a comparison with the most frequent target and a direct call of it; a \
+         negative number is a loss. Inline would save all of a site's cycles.",
     );
     lines.into_text()
 }
 
 fn list_site(site: &SiteRun, run: &Execution) -> Vec<String> {
     let at = site.source.as_ref().map_or_else(|| format!("{:x}", site.address), place);
-    let most = site.targets.first().map_or_else(String::new, |target| {
-        let others = site.targets_total.saturating_sub(1);
-        let rest = if others > 0 { format!(", {} others", number(others)) } else { String::new() };
-        format!("{} ({}{rest})", visible(&target.name), percent(target.calls, site.calls))
-    });
+    let most = match site.targets.first() {
+        Some(target) if site.has_known_targets() => {
+            let others = site.targets_total.saturating_sub(1);
+            let rest = if others > 0 { format!(", {} others", number(others)) } else { String::new() };
+            format!("{} ({}{rest})", visible(&target.name), percent(target.calls, site.calls))
+        }
+        _ => format!("not known for {}", percent(site.calls.saturating_sub(site.known_calls), site.calls)),
+    };
     let saves = site.saves;
     let saved = |of: fn(crate::audit::execution::Savings) -> Option<Bounds>| range(saves.and_then(of), short);
     vec![
@@ -96,14 +106,12 @@ fn range(bounds: Option<Bounds>, show: fn(f64) -> String) -> String {
 /// A number of cycles with three digits: `1.23 M`.
 fn short(value: f64) -> String {
     const STEPS: [(f64, &str); 3] = [(1e9, " G"), (1e6, " M"), (1e3, " k")];
-    let (scale, unit) = STEPS.into_iter().find(|(scale, _)| value >= *scale).unwrap_or((1.0, ""));
-    let scaled = value / scale;
-    let digits = if scaled >= 100.0 || scaled == 0.0 {
-        0
-    } else if scaled >= 10.0 {
-        1
-    } else {
-        2
+    let size = value.abs();
+    let (scale, unit) = STEPS.into_iter().find(|(scale, _)| size >= *scale).unwrap_or((1.0, ""));
+    let digits = match size / scale {
+        0.0 | 100.0.. => 0,
+        10.0.. => 1,
+        _ => 2,
     };
-    format!("{scaled:.digits$}{unit}")
+    format!("{:.digits$}{unit}", value / scale)
 }
