@@ -26,8 +26,8 @@ const OWN_CRATE: &str = "a crate of your own";
 /// Subcommands of blocks without a comment. They take a moment and write nothing.
 const RUN_HERE: [&str; 3] = ["list", "explain", "doctor"];
 /// Programs of others, which only blocks with a comment may call.
-const PROGRAMS_OF_OTHERS: [&str; 7] =
-    ["apt-get", "bpftrace", "cargo install", "cargo add", "cargo test", "cargo bench", "podman"];
+const PROGRAMS_OF_OTHERS: [&str; 8] =
+    ["apt-get", "bpftrace", "cargo install", "cargo add", "cargo test", "cargo bench", "podman", "valgrind"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -200,7 +200,9 @@ fn parse(args: &[String]) -> Result<(), String> {
     if !cfg!(feature = "audit") && args.first().is_some_and(|first| first == "audit") {
         return Ok(());
     }
-    let output = Command::new(program).args(args).arg("--help").output().unwrap();
+    // What follows `--` are the arguments of another program.
+    let own = args.iter().position(|arg| arg == "--").and_then(|at| args.get(..at)).unwrap_or(args);
+    let output = Command::new(program).args(own).arg("--help").output().unwrap();
     output.status.success().then_some(()).ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
