@@ -28,8 +28,8 @@ pub enum JoinError {
     Counts(#[from] CallgrindError),
     /// The counts are of another build.
     #[error(
-        "{}: {calls} of the {all} instructions that made calls are no branches in {binary}: it is not the build that ran; \
-         run the program again under callgrind", counts.display()
+        "{}: {calls} of the {all} instructions that made calls are no branches in {binary}: it is not the build that \
+         ran; run the program again under callgrind", counts.display()
     )]
     OtherBuild {
         /// The file of counts.
@@ -126,8 +126,8 @@ fn name_target(name: &str, functions: &Functions) -> String {
     symbol.map_or_else(|| format!("{address:#x}"), demangle)
 }
 
-/// How many of the calling instructions are branches of the binary. Callgrind calls a jump between two symbols a call; in
-/// assembly, both may be labels of one function.
+/// How many of the calling instructions are branches of the binary. To callgrind, a jump between two symbols is a call;
+/// in assembly, both may be labels of one function.
 fn count_branches(image: &Image, executed: &Executed) -> usize {
     let is_branch = |address: &&u64| {
         let bytes = image.bytes_from(**address);

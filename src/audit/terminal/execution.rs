@@ -8,7 +8,8 @@ use crate::report::terminal::width::{Columns, Lines, Overflow};
 /// Number of sites that are listed.
 const MAX_SITES: usize = 10;
 
-/// CPU time of a run, in seconds, below which start-up is a large part of it: a loader and its libraries take 1 to 5 ms.
+/// CPU time of a run, in seconds, below which start-up is a large part of it: a loader and its libraries take 1 to
+/// 5 ms.
 const MIN_SECONDS: f64 = 0.05;
 
 /// The text of a run. `width` is that of the terminal in columns.
@@ -67,9 +68,9 @@ pub fn execution(run: &Execution, width: Option<usize>) -> String {
     lines.tabulate(&Columns { header: &header, rows: &rows, names: 2, numbers: 5, overflow: Overflow::Stack });
     lines.skip();
     lines.say(
-        "Ranges lie between a call that hides behind other work and one that hides nothing and is mispredicted as often \
-         as its targets allow. \"If compared\": a comparison with the most frequent target and a direct call of it; a \
-         negative number is a loss. Inline would save all of a site's cycles.",
+        "Ranges lie between a call that hides behind other work and one that hides nothing and is mispredicted as \
+         often as its targets allow. \"If compared\": a comparison with the most frequent target and a direct call of \
+         it; a negative number is a loss. Inline would save all of a site's cycles.",
     );
     lines.into_text()
 }
