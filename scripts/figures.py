@@ -271,7 +271,7 @@ def answer():
             raise Missing(f"terminal.txt has no line with '{text}'; run scripts/figures.py --record")
         return found
 
-    kernels = first("takes longer than with inline")
+    kernels = first("'s time above inline, over")
     return fenced([*lines[first("Core cycles per call"):first("hot: ")], *lines[kernels:kernels + 3]])
 
 

@@ -87,7 +87,8 @@ impl Programs {
     }
 }
 
-const NO_INDIRECT_CALL: &str = "[[budget]]\nbinary = \"app\"\nfunction = \"poll_device\"\nindirect_calls = 0\ncalls = 2\n";
+const NO_INDIRECT_CALL: &str =
+    "[[budget]]\nbinary = \"app\"\nfunction = \"poll_device\"\nindirect_calls = 0\ncalls = 2\n";
 
 #[test]
 fn a_call_that_became_indirect_fails_the_gate_without_any_measurement() {
@@ -228,8 +229,7 @@ fn the_calls_of_a_site_are_those_that_the_program_counted_itself() {
     }
     let programs = Programs::new();
     programs.build("app", &["-g"]);
-    let (code, out, error) =
-        programs.pvbench(&["audit", "app", "--run", "--json", "--", "1000", "counted.txt"]);
+    let (code, out, error) = programs.pvbench(&["audit", "app", "--run", "--json", "--", "1000", "counted.txt"]);
     assert_eq!(code, Some(0), "{error}");
     let json: Value = serde_json::from_str(&out).unwrap();
     let counted = std::fs::read_to_string(programs.path("counted.txt")).unwrap();
@@ -239,7 +239,8 @@ fn the_calls_of_a_site_are_those_that_the_program_counted_itself() {
     assert_eq!((site["calls"].as_u64(), &site["kind"]), (Some(1500), &"memory".into()));
     assert_eq!(site["source"]["file"].as_str().map(|file| file.ends_with("driver.c")), Some(true));
     let targets = site["targets"].as_array().unwrap();
-    let named: Vec<_> = targets.iter().map(|it| (it["name"].as_str().unwrap(), it["calls"].as_u64().unwrap())).collect();
+    let named: Vec<_> =
+        targets.iter().map(|it| (it["name"].as_str().unwrap(), it["calls"].as_u64().unwrap())).collect();
     assert_eq!(named, [("read_word", 1000), ("read_slow", 500)]);
     assert!(json["cpu_seconds"].as_f64().unwrap() > 0.0);
     assert!(json["no_cost_reason"].as_str().unwrap().contains("pvbench run --quick"), "{json:#}");
