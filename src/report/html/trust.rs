@@ -29,9 +29,12 @@ fn state_false_differences(report: &Report, all: usize) -> Option<String> {
     let of = |regime: Regime| again().filter(|cell| cell.regime == regime).count();
     let few: Vec<(Regime, usize)> =
         Regime::ALL.into_iter().map(|regime| (regime, of(regime))).filter(|it| (1..=FEW).contains(&it.1)).collect();
-    let least = few.iter().map(|it| it.1).min().unwrap_or(0);
+    let largest = few.iter().map(|it| it.1).max().unwrap_or(0);
     let names: Vec<&str> = few.iter().map(|it| it.0.name()).collect();
-    let few = if few.is_empty() { String::new() } else { format!(" (in {}, of {least} each)", names.join(", ")) };
+    let few = match few.is_empty() {
+        true => String::new(),
+        false => format!(" (at most {largest} in each of {})", names.join(", ")),
+    };
     Some(format!(
         "by design 1 in 1,000 equal loops, so at most about {} of {} overheads; seen: {wrong} of {} comparisons of \
          inline with itself{shown}{few}",

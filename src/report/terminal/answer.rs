@@ -173,7 +173,7 @@ impl Text<'_> {
             said.push(format!("+-: half the width of the {}interval", self.confidence()));
         }
         if parts >= 3 {
-            said.push("range: of the ops".to_owned());
+            said.push("range: over ops".to_owned());
         }
         if parts < PARTS && !self.is_short {
             let most = |regime: &Regime| {
@@ -289,7 +289,7 @@ impl Text<'_> {
             (true, _) => format!("{resolved} of {all} overheads are resolved; the run has no floor."),
             (false, true) => format!("{resolved} of {all} overheads are resolved; typical floor {floors}."),
             (false, false) => {
-                format!("{resolved} of {all} overheads are resolved; typical floor of a cell {floors} cycles.")
+                format!("{resolved} of {all} overheads are resolved; the typical floor in cycles is {floors}.")
             }
         })
     }
