@@ -15,6 +15,7 @@ figures in src/report/published.toml, and code of this repository. Needs only Py
 
 import argparse
 import json
+import math
 import os
 import pathlib
 import re
@@ -133,10 +134,15 @@ def extract(report):
         median = quantile(values, 0.5)
         # src/report/over_ops.rs: more than half of the ops are resolved on the median's side of zero.
         side = sum(cell["resolved"] and value(cell["overhead"]["cycles"]) * median > 0 for cell in cells)
+        # A median that is not resolved lies below the typical floor and below the ends of its interval.
+        floors = [abs(cell["floor_cycles"]) for cell in cells if cell.get("floor_cycles") is not None]
+        ends = [abs(quantile([cell["overhead"]["cycles"][end] for cell in cells], 0.5)) for end in ("low", "high")]
+        bound = max([quantile(floors, 0.5) if floors else 0, *ends])
         medians.append({
             "mechanism": mechanism, "state": state, "regime": regime, "ops": len(cells),
             "five": [rounded(quantile(values, share)) for share in (0, 0.25, 0.5, 0.75, 1)],
             "resolved": sum(cell["resolved"] for cell in cells), "median_resolved": 2 * side > len(cells),
+            "bound": rounded(bound),
         })
     workloads = []
     for workload in report["workloads"]:
@@ -236,7 +242,15 @@ def median_of(data, mechanism, state, regime):
         row = of(data["medians"], mechanism=mechanism, state=state, regime=regime)
     except Missing:
         return "-"
-    return f"{'' if row['median_resolved'] else '~'}{row['five'][2] + 0.0:.2f}".replace("~-0.00", "~0.00")
+    if row["median_resolved"]:
+        return f"{row['five'][2]:.2f}"
+    return f"< {upper_bound(row['bound'])}"
+
+
+def upper_bound(number):
+    """A number that is rounded up, as in src/report/plots/number.rs."""
+    digits = 3 if number < 0.1 else 2 if number < 10 else 1 if number < 100 else 0
+    return f"{math.ceil(number * 10 ** digits - 1e-6) / 10 ** digits:.{digits}f}"
 
 
 def ladder(regimes, only_readme):
@@ -273,7 +287,7 @@ def answer():
             raise Missing(f"terminal.txt has no line with '{text}'; run scripts/figures.py --record")
         return found
 
-    kernels = first("takes longer than with inline")
+    kernels = first("'s time above inline, over")
     return fenced([*lines[first("Core cycles per call"):first("hot: ")], *lines[kernels:kernels + 3]])
 
 

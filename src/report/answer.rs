@@ -2,9 +2,9 @@
 //! model kernel pays on its workloads. The terminal and the first screen of the page show it.
 
 use super::Report;
-use super::over_ops::OverOps;
+use super::over_ops::{OverOps, unresolved_text};
 use super::plots::grid::{Column, Grid, finite};
-use super::schema::{Cell, WorkloadKernel, WorkloadResult};
+use super::schema::{Cell, Limit, WorkloadKernel, WorkloadResult};
 use super::subject::has_linux_ops;
 use crate::regime::Regime;
 use crate::stats::Interval;
@@ -41,9 +41,12 @@ const DYN: Way = Way::of("dyn", "dyn", None);
 /// The ways that the answer shows, in its order.
 pub(crate) const WAYS: [Way; 6] = [TABLE, DIRECT, PATCHED, FLAG, RETPOLINE, DYN];
 
+/// Name of the difference between two ways whose costs are near each other.
+pub(crate) const TABLE_AND_DIRECT: &str = "table - direct";
+
 /// The differences that people ask for: name, minuend, and subtrahend. Without a subtrahend it is `inline`.
 const DIFFERENCES: [(&str, Way, Option<Way>); 4] = [
-    ("table - direct", TABLE, Some(DIRECT)),
+    (TABLE_AND_DIRECT, TABLE, Some(DIRECT)),
     ("retpoline - table", RETPOLINE, Some(TABLE)),
     ("patched - inline", PATCHED, None),
     ("dyn - table", DYN, Some(TABLE)),
@@ -82,8 +85,7 @@ pub struct Difference {
 pub struct Cost {
     /// The median over the ops, with its interval.
     ///
-    /// The ends are the medians of the ends of the ops' intervals. A median never falls when one of its values rises,
-    /// so it lies between them where the ops' own intervals hold.
+    /// The ends are the medians of the ends of the ops' intervals ([`OverOps::median_interval`]).
     pub median: Interval,
     /// Lowest and highest estimate over the ops.
     pub range: [f64; 2],
@@ -96,6 +98,16 @@ pub struct Cost {
     /// Whether the median is resolved: more than half of the ops are resolved on its side of zero. An op's difference
     /// between two ways is resolved if its interval lies beyond the floors of both cells.
     pub is_resolved: bool,
+    /// Why the median is not resolved although its interval excludes zero: what limits most ops that are not resolved.
+    pub limit: Option<Limit>,
+}
+
+impl Cost {
+    /// `< 0.13`: the number that the size of a median lies below that is not resolved.
+    #[must_use]
+    pub fn bound_text(&self) -> String {
+        unresolved_text(self.median, self.floor)
+    }
 }
 
 /// What the model kernel pays for a way on its workloads, in percent of the time with `inline`.
@@ -181,7 +193,12 @@ pub(crate) fn cost_of(grid: &Grid, column: &Column, regime: Regime) -> Option<Co
     let intervals: Vec<Interval> = over.cells.iter().filter_map(|cell| cycles(cell)).collect();
     let floors: Vec<f64> = over.cells.iter().filter_map(|cell| cell.floor_cycles).collect();
     let cost = summarise(&intervals, &floors)?;
-    Some(Cost { resolved: over.resolved_on_its_side(), is_resolved: over.median_is_resolved(), ..cost })
+    Some(Cost {
+        resolved: over.resolved_on_its_side(),
+        is_resolved: over.median_is_resolved(),
+        limit: over.limit(),
+        ..cost
+    })
 }
 
 /// The cost of a way above another one, over the ops that were measured with both.
@@ -203,19 +220,25 @@ pub(crate) fn difference_of(grid: &Grid, column: &Column, from: &Column, regime:
         let half_width = it.half_width().hypot(less.half_width());
         let estimate = it.estimate - less.estimate;
         let floor = cell.floor_cycles?.abs().max(other.floor_cycles?.abs());
-        Some((Interval { estimate, low: estimate - half_width, high: estimate + half_width }, floor))
+        let layouts = [cell, &other].map(|it| it.layout_range.unwrap_or(0.0)).into_iter().fold(0.0, f64::max);
+        let is_of_layout = layouts >= estimate.abs() && layouts > 0.0;
+        Some((Interval { estimate, low: estimate - half_width, high: estimate + half_width }, floor, is_of_layout))
     };
-    let differences: Vec<(Interval, f64)> = minuend.cells.iter().filter_map(of_op).collect();
-    let (intervals, floors): (Vec<Interval>, Vec<f64>) = differences.iter().copied().unzip();
+    let differences: Vec<(Interval, f64, bool)> = minuend.cells.iter().filter_map(of_op).collect();
+    let intervals: Vec<Interval> = differences.iter().map(|it| it.0).collect();
+    let floors: Vec<f64> = differences.iter().map(|it| it.1).collect();
     let median = summarise(&intervals, &floors)?;
-    let is_beyond = |(it, floor): &&(Interval, f64)| match median.median.estimate {
+    let is_beyond = |(it, floor, _): &&(Interval, f64, bool)| match median.median.estimate {
         above if above > 0.0 => it.is_above(*floor),
         below if below < 0.0 => it.is_below(-*floor),
         _ => false,
     };
     let resolved = differences.iter().filter(is_beyond).count();
     let is_resolved = 2 * resolved > differences.len();
-    Some(Cost { resolved, is_resolved, ..median })
+    let open = || differences.iter().filter(|it| !is_beyond(it));
+    let by_layout = open().filter(|it| it.2).count();
+    let depends_on_layout = !is_resolved && !median.median.contains(0.0) && 2 * by_layout > open().count();
+    Some(Cost { resolved, is_resolved, limit: depends_on_layout.then_some(Limit::Layout), ..median })
 }
 
 /// The median and the range of intervals over ops, and the median of the floors; nothing is resolved yet.
@@ -230,6 +253,7 @@ fn summarise(intervals: &[Interval], floors: &[f64]) -> Option<Cost> {
         resolved: 0,
         floor: quantile(&floors, 0.5).unwrap_or(0.0),
         is_resolved: false,
+        limit: None,
     })
 }
 

@@ -1,12 +1,21 @@
 //! The floors of a report and the placement range of a workload, each defined once.
 
 use super::Report;
-use super::schema::WorkloadResult;
+use super::schema::{Cell, WorkloadResult};
 use crate::regime::Regime;
+use crate::stats::location::median;
 
 impl Report {
-    /// The floor of a regime in core cycles per cycle of the op (an op counts as at least one cycle). If the report has
-    /// no floor for the regime, the floor of the whole run. `None` without a floor, or if the number is not usable.
+    /// The typical floor of a regime: the median of the floors of its cells, in core cycles. `None` without a floor.
+    #[must_use]
+    pub(crate) fn typical_floor(&self, regime: Regime) -> Option<f64> {
+        let own = |cell: &&Cell| cell.regime == regime && cell.mechanism != "inline";
+        let floors = self.cells.iter().filter(own).filter_map(|cell| cell.floor_cycles);
+        median(&floors.filter(|floor| floor.is_finite() && *floor >= 0.0).collect::<Vec<_>>())
+    }
+
+    /// The noise of a regime in core cycles per cycle of the op (an op counts as at least one cycle). If the report has
+    /// no noise for the regime, the noise of the whole run. `None` without noise, or if the number is not usable.
     #[must_use]
     pub(crate) fn floor_of(&self, regime: Regime) -> Option<f64> {
         let own = self.floors.iter().find(|floor| floor.regime == regime).map(|floor| floor.cycles);

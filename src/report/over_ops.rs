@@ -5,7 +5,9 @@
 //! out the small overheads. The median is **resolved** if more than half of the ops are resolved on its side of zero:
 //! then the true median lies beyond their floors, whatever the other ops are.
 
+use super::plots::number::upper_bound;
 use super::schema::{Cell, Estimate, Limit};
+use crate::stats::Interval;
 use crate::stats::location::quantile;
 
 /// Definition of the median over ops for captions.
@@ -56,6 +58,35 @@ impl<'a> OverOps<'a> {
         self.cells.iter().filter(|cell| cell.resolved).filter(side).count()
     }
 
+    /// The median with its interval, whose ends are the medians of the ends of the ops' intervals.
+    ///
+    /// A median never falls when one of its values rises, so the true median lies between them where the ops' own
+    /// intervals hold.
+    #[must_use]
+    pub(crate) fn median_interval(&self) -> Interval {
+        let end = |of: fn(&Estimate) -> f64| {
+            let ends: Vec<f64> = self.cells.iter().filter_map(|cell| Some(of(&cell.overhead?.cycles))).collect();
+            quantile(&ends, 0.5).unwrap_or_else(|| self.median())
+        };
+        Interval { estimate: self.median(), low: end(|it| it.low), high: end(|it| it.high) }
+    }
+
+    /// The median of the ops' floors in core cycles; 0 if no op has one.
+    #[must_use]
+    pub(crate) fn typical_floor(&self) -> f64 {
+        let floors = self.cells.iter().filter_map(|cell| cell.floor_cycles).map(f64::abs);
+        quantile(&floors.filter(|floor| floor.is_finite()).collect::<Vec<_>>(), 0.5).unwrap_or(0.0)
+    }
+
+    /// Why a median is not resolved although its interval excludes zero: the limit of most ops that are not resolved.
+    #[must_use]
+    pub(crate) fn limit(&self) -> Option<Limit> {
+        let open = || self.cells.iter().filter(|cell| !cell.resolved);
+        let is_of_most = |limit: &Limit| 2 * open().filter(|cell| cell.limit == Some(*limit)).count() > open().count();
+        let excludes_zero = !self.median_is_resolved() && !self.median_interval().contains(0.0);
+        Limit::ALL.into_iter().filter(|_| excludes_zero).find(is_of_most)
+    }
+
     /// The median over the same ops in nanoseconds.
     #[must_use]
     pub fn median_ns(&self) -> Option<f64> {
@@ -70,6 +101,13 @@ impl<'a> OverOps<'a> {
         let by_size = |a: &&Cell, b: &&Cell| cycles(a).unwrap_or(0.0).total_cmp(&cycles(b).unwrap_or(0.0));
         Some([resolved().min_by(by_size)?, resolved().max_by(by_size)?])
     }
+}
+
+/// A median that is not resolved as text: `< 0.13`, the number that its size lies below. No figure below the typical
+/// floor is a cost, however narrow its interval is.
+#[must_use]
+pub(crate) fn unresolved_text(median: Interval, typical_floor: f64) -> String {
+    format!("< {}", upper_bound(typical_floor.max(median.low.abs()).max(median.high.abs())))
 }
 
 impl Cell {

@@ -125,7 +125,7 @@ impl PredictionError {
             )
         });
         format!(
-            "On this very report, predictions miss {} measured {} by a factor of {} in the median and of {} at worst \
+            "In this report, simple products miss {} measured {} by a factor of {} in the median and of {} at worst \
              ({}){missed}.",
             self.checked,
             plural(self.checked, "overhead", "overheads"),

@@ -88,6 +88,8 @@ pub(crate) struct StandIn {
     state: Option<String>,
     #[serde(default)]
     measure: Measure,
+    /// What the stand-in executes, where its name does not say it.
+    means: Option<String>,
 }
 
 /// The value that is taken from a workload or cell.
@@ -152,7 +154,8 @@ impl Row {
             Measure::Placement => Some("placement range".to_owned()),
         };
         let parts = [here.workload.clone(), here.op.clone(), here.option.clone(), mechanism, what];
-        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+        let means = here.means.as_ref().map_or_else(String::new, |means| format!(": {means}"));
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ") + &means
     }
 
     /// The workload of the model kernel that stands for the number.

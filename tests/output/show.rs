@@ -65,7 +65,7 @@ fn show_prints_the_tables_of_a_report_or_of_its_folder() {
     }
     let two = stdout(&mut show(folder.path(), &["floors", "workload"]));
     assert!(
-        two.starts_with("workloads: ") && two.contains("\nfloor: inline") && !two.contains("throughput: independent")
+        two.starts_with("workloads: ") && two.contains("\nnoise: inline") && !two.contains("throughput: independent")
     );
 }
 

@@ -68,7 +68,7 @@ fn predictions_say_how_wrong_they_are_on_this_report() {
     other.kernels[1].predicted_percent = Some(0.1);
     report.workloads = vec![predicted, other];
     let page = page(&report);
-    let said = "predictions miss 3 measured overheads by a factor of 4.0 in the median and of 31 at worst \
+    let said = "simple products miss 3 measured overheads by a factor of 4.0 in the median and of 31 at worst \
                 (null_syscall with table); 1 more predicts no cost where one was measured, the largest 11.0% \
                 (null_syscall with site (inline)).";
     for section in ["workloads", "modelled"] {

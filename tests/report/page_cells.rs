@@ -112,9 +112,9 @@ fn a_cell_that_the_layout_limits_shows_its_smallest_and_largest_layout() {
     let cycles = &mut cell.overhead.as_mut().expect("measured").cycles;
     (cycles.low, cycles.high) = (cycles.estimate - 0.1, cycles.estimate + 0.1);
     let shown = cells(&page(&report));
-    let layouts: Vec<&String> = shown.iter().filter(|text| text.contains("layouts: ")).collect();
+    let layouts: Vec<&String> = shown.iter().filter(|text| text.contains("by layout: ")).collect();
     assert_eq!(layouts.len(), 1);
-    assert!(layouts[0].ends_with("\u{b1}0.10 layouts: 1.50 at 29, 3.00 at 0"), "{}", layouts[0]);
+    assert!(layouts[0].ends_with("\u{b1}0.10 by layout: 1.50 at 29, 3.00 at 0"), "{}", layouts[0]);
 }
 
 #[test]

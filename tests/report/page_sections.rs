@@ -149,3 +149,33 @@ fn every_link_of_the_page_has_a_target() {
         }
     }
 }
+
+#[test]
+fn the_first_screen_has_the_scope_of_patched_sites_and_the_design_beside_what_was_seen() {
+    let report = support::full::full();
+    let page = page(&report);
+    let said = text(part(&page, "<section id=\"found\"", "</section>"));
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("ops whose instructions fit, a patched site "), "{said}");
+    assert!(said.contains("(placement range)") && said.contains("two builds of one kernel differ by up to"), "{said}");
+    let trust = text(part(&page, "<aside", "</aside>")).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(!trust.contains("nothing below it is a difference"), "{trust}");
+    assert!(trust.contains("typical floor") && trust.contains("each cell has its own"), "{trust}");
+    assert!(trust.contains("Noise is what inline shows against itself"), "{trust}");
+    let synthetic = self::page(&support::synthetic());
+    let trust = text(part(&synthetic, "<aside", "</aside>")).split_whitespace().collect::<Vec<_>>().join(" ");
+    if synthetic.contains(">false differences<") {
+        assert!(trust.contains("by design 1 in 1,000 equal loops") && trust.contains("; seen: "), "{trust}");
+    }
+}
+
+#[test]
+fn the_page_ends_with_commands_to_go_on_with() {
+    let page = page(&support::synthetic());
+    let next = part(&page, "<section id=\"next\"", "</section>");
+    for command in ["pvbench run --time 600", "pvbench audit ", "pvbench gate --budget", "cargo bench --bench", "show"]
+    {
+        assert!(next.contains(command), "{command}");
+    }
+    assert!(page.contains("<a href=\"#next\">"));
+}

@@ -3,7 +3,7 @@
 use pvbench::host::{Check, Status};
 use pvbench::regime::Regime;
 use pvbench::report::Report;
-use pvbench::report::schema::Unavailable;
+use pvbench::report::schema::{Cell, Limit, Unavailable};
 use pvbench::report::terminal::{Section, answer, show};
 
 use crate::support;
@@ -76,9 +76,11 @@ fn the_answer_has_hot_and_cold_costs_workloads_trust_and_the_seed() {
     let words: Vec<String> = line("the pv_ops table").split_whitespace().map(str::to_owned).collect();
     assert_eq!(words[3..], ["3.38", "0.08", "0.07", "..", "3.75", "5", "3.38", "0.08", "0.07", "..", "3.75", "5"]);
     assert!(line("a patched site").contains(" 0.13 "), "{text}");
+    assert!(line("table - direct").contains(" 5 "), "{text}");
+    assert!(text.contains("+-: half the width of the 95%"), "{text}");
     assert!(line("table: ").contains("mmap_perf 8.71% +-0.12, from mmap_perf 8.71% to kernel_build 10.0%"), "{text}");
     assert!(line("patched: ").contains("mmap_perf 2.01% +-0.12"), "{text}");
-    for said in ["over 11 workloads", "hot, 0.020 cold", "Another thread had part of the core in 10%", "1 failure"] {
+    for said in ["over 11 workloads", "hot, 0.020 cold", "10% of the blocks were contended", "1 failure"] {
         let words: Vec<&str> = text.split_whitespace().collect();
         assert!(words.join(" ").contains(said), "{said}:\n{text}");
     }
@@ -190,4 +192,35 @@ fn texts_of_a_report_cannot_move_the_cursor_or_fill_the_screen() {
         assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{width:?}");
         assert!(!text.contains(&"x".repeat(700)), "{width:?}");
     }
+}
+
+#[test]
+fn a_median_that_is_not_resolved_is_a_bound_with_the_reason_and_unresolved_workloads_are_counted() {
+    let mut report = full();
+    // Each interval excludes zero, and each overhead is as large as what layouts do.
+    let of = |cell: &&mut Cell| cell.mechanism == "direct" && cell.regime == Regime::Throughput;
+    for cell in report.cells.iter_mut().filter(of) {
+        let Some(overhead) = &mut cell.overhead else { continue };
+        overhead.cycles = support::around(0.5, 0.1);
+        (cell.resolved, cell.floor_cycles) = (false, Some(0.7));
+        if cell.limit != Some(Limit::Traps) {
+            cell.limit = Some(Limit::Layout);
+        }
+    }
+    let line = |text: &str, start: &str| {
+        let found = text.lines().find(|line| line.trim_start().starts_with(start));
+        found.unwrap_or_else(|| panic!("no line {start}:\n{text}")).to_owned()
+    };
+    let text = answer(&report, None);
+    let direct = line(&text, "a direct call").split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(direct[3..5], ["<0.70", "layout"], "{text}");
+    assert!(text.contains("<: not resolved, less than that") && text.contains("layout: depends on it"), "{text}");
+    for cell in report.cells.iter_mut().filter(|cell| cell.limit == Some(Limit::Layout)) {
+        cell.limit = Some(Limit::Interval);
+    }
+    let text = answer(&report, None);
+    assert!(line(&text, "a direct call").contains("<0.70   time"), "{text}");
+    assert!(!line(&text, "table: ").contains("not resolved"), "{text}");
+    report.workloads[1].kernels[0].resolved = false;
+    assert!(line(&answer(&report, None), "table: ").ends_with(", 1 not resolved"), "{}", answer(&report, None));
 }

@@ -171,7 +171,7 @@ fn printed(cell: &str) -> Option<(&'static str, Vec<f64>)> {
     if cell.starts_with("reason ") {
         return None;
     }
-    let words = [("more time", "interval"), ("layouts: ", "layout"), ("modes: ", "modes")];
+    let words = [("more time", "interval"), ("by layout: ", "layout"), ("modes: ", "modes")];
     let verdict = match words.iter().find(|word| cell.contains(word.0)) {
         Some(word) => word.1,
         None if cell.starts_with('~') => "floor",
@@ -248,7 +248,7 @@ fn the_remedy_of_a_limit_is_shown_at_the_cell_and_in_the_terminal() {
     for (limit, at_the_cell, meaning) in [
         (Limit::Floor, "~", "no difference is visible"),
         (Limit::Interval, "more time", "more time narrows the interval"),
-        (Limit::Layout, "layouts: ", "more time does not help, read the layouts"),
+        (Limit::Layout, "by layout: ", "more time does not help, read the layouts"),
         (Limit::Modes, "modes:", "more time does not help, read the modes"),
         (Limit::Traps, "\u{d7}", "measure it on bare metal"),
     ] {

@@ -3,7 +3,7 @@
 use crate::op::InstructionMix;
 use crate::regime::Regime;
 use crate::report::Report;
-use crate::report::over_ops::{MEDIAN_OVER_OPS, OverOps};
+use crate::report::over_ops::{MEDIAN_OVER_OPS, OverOps, unresolved_text};
 use crate::report::plots::grid::Grid;
 use crate::report::subject::{self, kernels};
 use crate::stats::location::median;
@@ -28,7 +28,7 @@ fn write_cells(report: &Report, text: &mut String) {
         return;
     }
     text.push_str(&format!(
-        "\nOverhead over inline in core cycles per op: {MEDIAN_OVER_OPS} (range); \\~ means not resolved.\n\n\
+        "\nOverhead over inline in core cycles per op: {MEDIAN_OVER_OPS} (range); < marks a median that is not resolved: its size is less.\n\n\
          | mechanism |"
     ));
     regimes.iter().for_each(|regime| text.push_str(&format!(" {} |", regime.name())));
@@ -38,8 +38,11 @@ fn write_cells(report: &Report, text: &mut String) {
         let shown = regimes.iter().map(|regime| match OverOps::of(grid.cells_of(column, *regime)) {
             Some(over) => {
                 let [low, _, middle, _, high] = over.five;
-                let open = if over.median_is_resolved() { "" } else { "\\~" };
-                format!("{open}{middle:.2} ({low:.2} .. {high:.2})")
+                let median = match over.median_is_resolved() {
+                    true => format!("{middle:.2}"),
+                    false => unresolved_text(over.median_interval(), over.typical_floor()),
+                };
+                format!("{median} ({low:.2} .. {high:.2})")
             }
             None => "-".to_owned(),
         });

@@ -205,7 +205,7 @@ fn limits(report: &Report) -> Vec<Counted> {
     let mark = |limit| match limit {
         Limit::Floor => "~ alone",
         Limit::Interval => "~ and more time",
-        Limit::Layout => "~ and layouts",
+        Limit::Layout => "~ and by layout",
         Limit::Modes => "~ and modes",
         Limit::Traps => "\u{d7}",
     };
@@ -253,14 +253,16 @@ impl Shown {
             return Shown { text: String::new(), floor: String::new(), is_resolved: false, reason };
         };
         let digits = digits(cell);
-        let half_width = (cycles.high - cycles.estimate).max(cycles.estimate - cycles.low);
+        let half_width = cycles.interval().half_width();
         let value = format!("{}\u{b1}{}", fixed(cycles.estimate, digits), fixed(half_width, digits));
         let several = if cell.modes.is_empty() { "" } else { "*" };
         let text = match (cell.resolved, cell.limit) {
             (true, _) => format!("{value}{several}"),
             (false, None | Some(Limit::Floor)) => format!("~{value}{several}"),
             (false, Some(Limit::Interval)) => format!("~{value}{several} more time"),
-            (false, Some(Limit::Layout)) => format!("~{value}{several} layouts: {}", layouts(cell, digits)),
+            (false, Some(Limit::Layout)) => {
+                format!("~{value}{several} by layout: {}", layouts(cell, digits))
+            }
             (false, Some(Limit::Modes)) => format!("~{value}* modes: {}", modes(cell, digits)),
             (false, Some(Limit::Traps)) => format!("\u{d7}\u{a0}{value}{several}"),
         };

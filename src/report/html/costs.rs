@@ -6,7 +6,8 @@ use crate::report::answer::{Answer, Cost, cost_of};
 use crate::report::call_sites::CallSites;
 use crate::report::over_ops::OverOps;
 use crate::report::plots::grid::{Column, Grid};
-use crate::report::plots::number::{NOTHING, clipped, interval_ends, plain, plural, upper_bound};
+use crate::report::plots::number::{NOTHING, clipped, interval_ends, plain, plural};
+use crate::report::schema::Limit;
 
 /// The two tables, each with the regimes that people ask for and, folded, with the others.
 pub struct Costs {
@@ -51,7 +52,7 @@ pub struct Value {
     pub median: String,
     /// `3.66 to 3.71`, or how many ops differ if the median is not resolved; empty without a value.
     pub interval: String,
-    /// Number of ops if it is smaller than that of other rows; empty otherwise.
+    /// Number of ops if it is smaller than that of other rows; or why a median is not resolved whose interval excludes zero.
     pub ops: String,
     pub is_resolved: bool,
 }
@@ -65,13 +66,11 @@ impl Value {
         };
         let ops = format!("{} {}", cost.ops, plural(cost.ops, "op", "ops"));
         if !cost.is_resolved {
-            // No figure below the floor is a cost, however narrow its interval is.
-            let bound = cost.floor.max(cost.median.low.abs()).max(cost.median.high.abs());
             let differ = plural(cost.resolved, "differs", "differ");
             return Value {
-                median: format!("< {}", upper_bound(bound)),
+                median: cost.bound_text(),
                 interval: format!("{} of {ops} {differ}", cost.resolved),
-                ops: String::new(),
+                ops: state_limit(cost.limit).to_owned(),
                 is_resolved: false,
             };
         }
@@ -81,6 +80,15 @@ impl Value {
             ops: if cost.ops < of_column { ops } else { String::new() },
             is_resolved: true,
         }
+    }
+}
+
+/// Why a median is not resolved although its interval excludes zero, in words; empty if the words need no place.
+fn state_limit(limit: Option<Limit>) -> &'static str {
+    match limit {
+        Some(Limit::Layout) => "depends on the layout",
+        Some(Limit::Interval) => "more time may resolve it",
+        _ => "",
     }
 }
 

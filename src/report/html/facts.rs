@@ -137,15 +137,15 @@ pub fn mitigations(machine: &Machine) -> Vec<Fact> {
     machine.mitigations.iter().map(|(name, state)| fact(&shown(name), shown(state))).collect()
 }
 
-/// Floor and calibration, short enough for the side panel.
+/// Noise and calibration, short enough for the side panel.
 pub fn panel(report: &Report) -> Vec<Fact> {
     let mut facts = Vec::new();
     match &report.floor {
         Some(floor) => {
-            // A floor over all regimes holds for none of them where each has its own.
+            // Noise over all regimes holds for none of them where each has its own.
             if report.floors.is_empty() {
                 facts
-                    .push(fact("floor", format!("{} cycles, or {}%", plain(floor.cycles), plain(floor.ratio * 100.0))));
+                    .push(fact("noise", format!("{} cycles, or {}%", plain(floor.cycles), plain(floor.ratio * 100.0))));
             }
             facts.push(fact(
                 "from",
@@ -160,9 +160,9 @@ pub fn panel(report: &Report) -> Vec<Fact> {
                 ),
             ));
         }
-        None => facts.push(fact("floor", "none: no comparison was finished")),
+        None => facts.push(fact("noise", "none: no comparison was finished")),
     }
-    facts.extend(report.floors.iter().map(describe_floor));
+    facts.extend(report.floors.iter().map(describe_noise));
     match &report.calibration {
         Some(it) => facts.extend(calibration(it)),
         None => facts.push(fact("calibration", "none: no block was finished")),
@@ -170,11 +170,11 @@ pub fn panel(report: &Report) -> Vec<Fact> {
     facts
 }
 
-fn describe_floor(floor: &RegimeFloor) -> Fact {
+fn describe_noise(floor: &RegimeFloor) -> Fact {
     let RegimeFloor { regime, cycles, ratio, comparisons, .. } = floor;
     let comparisons = format!("{comparisons} {}", plural(*comparisons, "comparison", "comparisons"));
     fact(
-        &format!("floor, {}", regime.name()),
+        &format!("noise, {}", regime.name()),
         format!("{} cycles, or {}%; {comparisons}", plain(*cycles), plain(ratio * 100.0)),
     )
 }
@@ -199,15 +199,20 @@ fn calibration(it: &Calibration) -> Vec<Fact> {
         ),
         fact(
             "contended",
-            format!("{}% of the blocks: another thread had part of the core", fixed(it.contended_share * 100.0, 0)),
+            format!(
+                "{}% of {} blocks: another thread had part of the core, and no time was left to wait for its end. A \
+                 cell leaves them out if six workers have other blocks",
+                fixed(it.contended_share * 100.0, 0),
+                grouped(&it.rounds.to_string())
+            ),
         ),
         fact(
             "dropped",
             format!(
-                "{} of {} blocks, and {} values in the others: the core frequency changed or another thread interfered",
-                it.dropped_rounds,
-                it.rounds + it.dropped_rounds,
-                it.dropped_values
+                "{} more blocks, which were measured again: the core's frequency changed, or another thread came while \
+                 there was time to wait. In the kept blocks, {} values whose two windows disagree",
+                grouped(&it.dropped_rounds.to_string()),
+                grouped(&it.dropped_values.to_string())
             ),
         ),
         fact("ticks per cycle", range(it.ticks_per_cycle)),

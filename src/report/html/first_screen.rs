@@ -2,23 +2,17 @@
 //! sentences that are made from the report alone.
 
 use super::costs::find;
-use crate::op::Kind;
 use crate::regime::Regime;
 use crate::report::Report;
-use crate::report::answer::{Answer, Cost, KernelCost, cost_of};
+use crate::report::answer::{Answer, Cost, KernelCost, TABLE_AND_DIRECT, cost_of};
 use crate::report::claim::{CLAIM, CLAIMED_PERCENT, Claim};
 use crate::report::over_ops::OverOps;
 use crate::report::plots::grid::{Column, Grid, Reading};
-use crate::report::plots::number::{clipped, fixed, grouped, plain, plural};
-use crate::report::schema::{SCHEMA, WorkloadResult};
+use crate::report::plots::number::{clipped, fixed, plain, plural};
+use crate::report::schema::{Limit, SCHEMA, WorkloadResult};
 use crate::report::subject::has_linux_ops;
 use crate::stats::Interval;
-use crate::stats::location::median;
 
-use super::facts::{Fact, fact};
-
-/// The definition of the floor in the glossary.
-const FLOOR: Option<&str> = Some("g-floor");
 /// Hooks per 1,000 instructions that Linux 6.1 calls in that benchmark, unless the report has counts of a real kernel.
 /// As on the model kernel, a repeated string instruction counts once (`reports/linux/recorded.json`).
 const LINUX_HOOKS_PER_1000: f64 = 6.87;
@@ -93,7 +87,7 @@ pub fn sentences(report: &Report, grid: &Grid, answer: &Answer) -> Vec<String> {
     if !has_linux_ops(report) {
         return sentences;
     }
-    sentences.extend(state_kernels(answer));
+    sentences.extend(state_kernels(report, answer));
     match Claim::from_report(report) {
         Some(claim) => {
             sentences.insert(0, format!("{} {}{}", claim.sentence(), claim.verdict(), claim.caveat()));
@@ -118,13 +112,14 @@ fn state_costs(report: &Report, grid: &Grid, answer: &Answer, column: &Column) -
         .ways
         .iter()
         .filter(|way| way.way.mechanism != column.mechanism)
-        .filter(|way| ["direct", "site", "retpoline"].contains(&way.way.mechanism))
+        .filter(|way| ["direct", "retpoline"].contains(&way.way.mechanism))
         .filter_map(|way| {
             let hot = find(&way.costs, Regime::Throughput)?;
             Some(format!("{} {}", way.name, state_pair(hot, find(&way.costs, Regime::Cold))))
         })
         .collect();
     let others = join(&others).map_or_else(String::new, |others| format!(" {}.", capitalised(&others)));
+    let others = [others, state_difference(answer), state_patched(grid, answer)].concat();
     let ops = format!("the median of {} {}", hot.ops, plural(hot.ops, "op", "ops"));
     if !hot.is_resolved {
         return format!("In throughput, no overhead of {name} over inline is resolved ({ops}).{others}");
@@ -146,6 +141,38 @@ fn state_costs(report: &Report, grid: &Grid, answer: &Answer, column: &Column) -
         grid.body.name(),
         plain(hot.median.estimate),
     )
+}
+
+/// That the table and a direct call do not differ where the code is hot; empty if they do.
+fn state_difference(answer: &Answer) -> String {
+    let near = answer.differences.iter().find(|it| it.name == TABLE_AND_DIRECT);
+    match near.and_then(|it| find(&it.costs, Regime::Throughput)).filter(|it| !it.is_resolved) {
+        Some(it) => {
+            let layout = if it.limit == Some(Limit::Layout) { ": it depends on the layout" } else { "" };
+            format!(" Hot, the difference between table and direct call is not resolved ({}{layout}).", it.bound_text())
+        }
+        None => String::new(),
+    }
+}
+
+/// What a patched site costs, and for which ops. Sites that patching leaves as a call have a cost of their own.
+fn state_patched(grid: &Grid, answer: &Answer) -> String {
+    let Some(way) = answer.ways.iter().find(|way| way.way.mechanism == "site") else { return String::new() };
+    let Some(hot) = find(&way.costs, Regime::Throughput) else { return String::new() };
+    let all = grid.rows.len().saturating_sub(grid.trapping_ops(Regime::Throughput).len());
+    let pressure = match find(&way.costs, Regime::Pressure).filter(|it| it.is_resolved) {
+        Some(it) => format!(", and costs {} where registers are scarce (pressure)", plain(it.median.estimate)),
+        None => String::new(),
+    };
+    let pair = state_pair(hot, find(&way.costs, Regime::Cold));
+    let scope = format!("For the {} of {all} {} whose instructions fit", hot.ops, plural(all, "op", "ops"));
+    let call = grid.columns.iter().find(|it| (it.mechanism, it.state) == ("site", Some("direct")));
+    let call = call.and_then(|it| cost_of(grid, it, Regime::Throughput)).filter(|it| it.is_resolved);
+    let rest = match call.filter(|_| hot.ops < all) {
+        Some(it) => format!("; a site that keeps a direct call costs {}", plain(it.median.estimate)),
+        None => String::new(),
+    };
+    format!(" {scope}, {} {pair}{pressure}{rest}.", way.name)
 }
 
 /// `costs 3.63 hot and 15.1 cold`
@@ -176,7 +203,7 @@ fn capitalised(text: &str) -> String {
 }
 
 /// What the model kernel pays over its workloads; `None` if no cost is resolved.
-fn state_kernels(answer: &Answer) -> Option<String> {
+fn state_kernels(report: &Report, answer: &Answer) -> Option<String> {
     let words = |kernel: &KernelCost| {
         let way = if kernel.way.mechanism == "table" { "behind the table" } else { "with patched sites" };
         let [(least, low), (most, high)] = kernel.resolved_ends()?;
@@ -194,10 +221,23 @@ fn state_kernels(answer: &Answer) -> Option<String> {
     let is_patched = |kernel: &&KernelCost| kernel.way.mechanism != "table" && kernel.resolved_ends().is_some();
     // The median site costs nothing, and a kernel with such sites does.
     let direct = match answer.kernels.iter().find(is_patched) {
-        Some(_) => " A patched kernel has direct calls where a body does not fit into its site.",
+        Some(_) => {
+            " A patched kernel pays for direct calls where a body does not fit, and for registers around its sites."
+        }
         None => "",
     };
-    Some(format!("Over inline, the workloads on the model kernel pay {}.{direct}", join(&costs)?))
+    let range = report.workloads.iter().find(|it| it.name == CLAIM).and_then(WorkloadResult::placement_range);
+    let range = range.map_or_else(String::new, |range| {
+        let on = |kernel: &KernelCost| kernel.on(CLAIM).map(|it| plain(it.0.estimate));
+        let own = answer.kernels.iter().rfind(|it| it.way.mechanism != "table").and_then(on);
+        let own = own.map_or_else(String::new, |own| format!(" (patched: {own}%)"));
+        format!(
+            " In {CLAIM}{own}, two builds of one kernel differ by up to {} points (placement range); the percentages \
+             hold for the mean over many.",
+            plain(range)
+        )
+    });
+    Some(format!("Over inline, the workloads on the model kernel pay {}.{direct}{range}", join(&costs)?))
 }
 
 /// Whether the 1% is true here.
@@ -287,85 +327,4 @@ fn state_density(report: &Report, workload: &WorkloadResult, percents: [Option<f
         fixed(linux, 1),
         words.join(" and ")
     )
-}
-
-/// A fact that decides how far to trust the run.
-pub struct Trust {
-    pub fact: Fact,
-    /// Identifier of its definition or evidence in the page.
-    pub id: Option<&'static str>,
-}
-
-/// The facts of the box on the first screen.
-pub fn list_trust(report: &Report) -> Vec<Trust> {
-    let mut facts = Vec::new();
-    let trust = |name, value: String, id| Trust { fact: fact(name, value), id };
-    for (words, regime) in [("floor, hot", Regime::Throughput), ("floor, cold", Regime::Cold)] {
-        let own = report.floors.iter().any(|floor| floor.regime == regime);
-        if let Some(floor) = report.floor_of(regime).filter(|_| own) {
-            let own: Vec<f64> = report
-                .cells
-                .iter()
-                .filter(|cell| cell.regime == regime && cell.mechanism != "inline")
-                .filter_map(|cell| cell.floor_cycles)
-                .collect();
-            let text = match median(&own) {
-                Some(it) => format!("{} cycles in the median cell; nothing below it is a difference", plain(it)),
-                None => format!("{} cycles; nothing below it is a difference", plain(floor)),
-            };
-            facts.push(trust(words, text, FLOOR));
-        }
-    }
-    if facts.is_empty() {
-        facts.push(match report.floor_of(Regime::Throughput) {
-            Some(floor) => trust("floor", format!("{} cycles; nothing below it is a difference", plain(floor)), FLOOR),
-            None => trust("floor", "none: no comparison was finished".to_owned(), FLOOR),
-        });
-    }
-    let compared = || report.cells.iter().filter(|cell| cell.mechanism != "inline" && cell.overhead.is_some());
-    let (all, resolved) = (compared().count(), compared().filter(|cell| cell.resolved).count());
-    if all > 0 {
-        let percent = 100.0 * resolved as f64 / all as f64;
-        facts.push(trust(
-            "resolved",
-            format!("{}% of {} overheads", fixed(percent, 0), grouped(&all.to_string())),
-            Some("g-resolved"),
-        ));
-    }
-    let again = || report.cells.iter().filter(|cell| cell.mechanism == "inline" && cell.overhead.is_some());
-    let (same, wrong) = (again().count(), again().filter(|cell| cell.resolved).count());
-    if same > 0 {
-        // The probability of none in n is (1 - p)^n.
-        let most = 100.0 * (1.0 - 0.05f64.powf(1.0 / same as f64));
-        let bound = match wrong {
-            0 => format!(": with 95% confidence, less than {}% of such comparisons", fixed(most, 1)),
-            _ => String::new(),
-        };
-        let words = format!("{wrong} of {} comparisons of inline with itself{bound}", grouped(&same.to_string()));
-        facts.push(trust("false differences", words, Some("g-aa")));
-    }
-    if let Some(it) = &report.calibration {
-        let contended = fixed(it.contended_share * 100.0, 0);
-        facts.push(trust(
-            "the core",
-            format!("another thread had a part of it in {contended}% of the blocks, which are left out"),
-            None,
-        ));
-    }
-    let plan = &report.run.plan;
-    facts.push(trust("workers", (plan.workers + plan.workers_again).to_string(), Some("how")));
-    let modelled = report.catalogue.ops.iter().filter(|op| op.native_kind == Kind::Modelled).count();
-    if modelled > 0 {
-        let ops = report.catalogue.ops.len();
-        let stand_in = format!("{modelled} of {ops} ops stand in for a privileged instruction");
-        facts.push(trust("modelled", stand_in, Some("modelled")));
-    }
-    let failures = match (report.failures.len(), report.run.complete) {
-        (0, true) => "none".to_owned(),
-        (0, false) => "none, but the run is incomplete".to_owned(),
-        (n, true) => format!("{n} {}", plural(n, "failure", "failures")),
-        (n, false) => format!("{n} {}, and the run is incomplete", plural(n, "failure", "failures")),
-    };
-    facts.push(trust("failures", failures, (!report.failures.is_empty()).then_some("failures")));
-    facts
 }

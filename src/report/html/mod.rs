@@ -24,6 +24,7 @@ mod scatter;
 pub(crate) mod script_hash;
 mod stubs;
 mod timeline;
+mod trust;
 mod ways;
 mod workloads;
 
@@ -92,7 +93,7 @@ struct Page {
     sentences: Vec<String>,
     answer: Option<Plot>,
     narrow_answer: Option<Plot>,
-    trust: Vec<first_screen::Trust>,
+    trust: Vec<trust::Trust>,
     panel: Vec<Fact>,
     bad: Vec<facts::Checked>,
     unknown: Vec<facts::Checked>,
@@ -160,7 +161,7 @@ pub fn page(report: &Report) -> Result<String, HtmlError> {
         sentences: first_screen::sentences(report, &grid, &answer),
         answer: plots::answer(report, &grid, Medium::Page, Width::Wide)?,
         narrow_answer: plots::answer(report, &grid, Medium::Page, Width::Narrow)?,
-        trust: first_screen::list_trust(report),
+        trust: trust::list_trust(report),
         panel: facts::panel(report),
         bad: facts::checks(report, Status::Warning),
         unknown: facts::checks(report, Status::Unknown),

@@ -87,7 +87,7 @@ pub fn list_parts(report: &Report) -> Vec<Part> {
         let error = PredictionError::of(report).map_or_else(String::new, |it| format!(". {}", it.sentence()));
         parts.push(part(
             "predictions",
-            format!("computed: calls of each hook times its overhead where the code is hot{error}"),
+            format!("computed. Simple product: calls of each hook times its overhead where the code is hot{error}"),
             "a first guess for a kernel whose calls were counted",
             "a plan: calls that hide behind other work cost less, and calls that lose predictions cost more",
         ));

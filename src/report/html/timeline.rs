@@ -1,4 +1,4 @@
-//! The table beside the ladder over time: the cost of each step of Linux's history, and the change by that step.
+//! The table beside the ladder over time: the cost of each step of Linux's history, and its difference from the table.
 
 use super::anchor::Anchors;
 use crate::report::plots::history::{History, StepChange};
@@ -20,7 +20,7 @@ pub struct Row {
     pub prices: Vec<Price>,
 }
 
-/// The cost of a step above `inline`, and its change from the step before.
+/// The cost of a step above `inline`, and its difference from the table.
 pub struct Price {
     pub median: String,
     pub change: String,

@@ -11,7 +11,9 @@ use crate::report::claim::CLAIM;
 use crate::report::floors::{PLACEMENT_RANGE, WORKLOAD_FLOOR};
 use crate::report::plots::number::{exact, fixed};
 use crate::report::plots::{self, Medium, Plot};
-use crate::report::prediction_error::{PredictionError, factor, factor_text, is_within_bounds, state_coverage};
+use crate::report::prediction_error::{
+    PredictionError, factor, factor_text, is_within_bounds, state_coverage, state_likely_error,
+};
 use crate::report::schema::{Estimate, Report, WorkloadKernel, WorkloadResult};
 
 /// The section.
@@ -25,7 +27,7 @@ pub(super) struct Workloads {
     pub predictions: Option<Matrix>,
     /// How wrong the predictions of this report are.
     pub prediction_error: String,
-    /// How many of them hold within their bounds.
+    /// How many of them hold within their bounds, and how far their likely values are off.
     pub coverage: String,
     /// Kernel options that add instructions and take less time; empty if there are none.
     pub faster_options: String,
@@ -106,7 +108,7 @@ pub(super) fn workloads(report: &Report) -> Result<Option<Workloads>, HtmlError>
             .then(|| matrix(report, |kernel| kernel.predicted_percent.is_some(), |_| String::new(), prediction)),
         prediction_error: PredictionError::of(report)
             .map_or_else(|| "No prediction of this report can be checked.".to_owned(), |it| it.sentence()),
-        coverage: state_coverage(report),
+        coverage: [state_coverage(report), state_likely_error(report)].join(" "),
         faster_options: state_faster_options(report).unwrap_or_default(),
         instructions: any(|kernel| kernel.instructions.is_some())
             .then(|| matrix(report, |_| true, |_| String::new(), instructions)),
@@ -236,7 +238,7 @@ fn percent(kernel: Option<&WorkloadKernel>) -> Percent {
     let mark = if kernel.resolved { "" } else { "~" };
     Percent {
         shown: format!("{mark}{}", fixed(estimate, 2)),
-        below: format!("\u{b1}{}", fixed((high - estimate).max(estimate - low), 2)),
+        below: format!("\u{b1}{}", fixed((high - low) / 2.0, 2)),
         resolved: kernel.resolved,
     }
 }

@@ -23,7 +23,7 @@ const LEGEND: i32 = 34;
 const BAR: i32 = 15;
 const GAP: i32 = 12;
 const FOOT: i32 = 40;
-/// Width in pixels of a number, and of the note that a cost is not resolved.
+/// Width in pixels of a number.
 const NUMBER: i32 = 96;
 
 /// Width of the plot.
@@ -126,7 +126,7 @@ fn describe(name: &str, bars: &[Bar]) -> String {
 }
 
 fn shown(cost: &Cost) -> String {
-    if cost.is_resolved { plain(cost.median.estimate) } else { "not resolved".to_owned() }
+    if cost.is_resolved { plain(cost.median.estimate) } else { cost.bound_text() }
 }
 
 fn draw_axis(canvas: &mut Canvas, shape: &Shape, regimes: &[Drawn], bottom: i32) -> Result<(), PlotError> {

@@ -9,8 +9,12 @@ use super::text_width::{label_text, widest};
 use super::{Medium, Plot, PlotError};
 use crate::regime::Regime;
 use crate::report::Report;
+use crate::report::answer::difference_of;
 use crate::report::over_ops::{MEDIAN_OVER_OPS, Paired, paired};
 use crate::report::subject::has_linux_ops;
+
+/// The mechanism that all steps are compared with.
+const TABLE: &str = "table";
 
 /// Widths in pixels: of the axis, and of the numbers beside it.
 const AXIS: i32 = 106;
@@ -35,29 +39,26 @@ pub struct Step<'a> {
 pub struct Measured<'a> {
     /// The overheads over the ops.
     pub spread: Spread<'a>,
-    /// The change from the previous measured step; `None` for the first step.
+    /// The difference from the table; `None` for the table itself, and where it was not measured.
     pub change: Option<StepChange>,
 }
 
-/// The change in overhead from one step to the next, over the ops that both steps have.
+/// The difference of a step from the table, over the ops that both have. Neighbours in time replace different things; the
+/// indirect call through the table is what all of them replace or guard.
 pub struct StepChange {
     /// The medians over these ops; `None` if there is no such op.
     pub over: Option<Paired>,
     /// Whether these are all ops of both steps.
     all: bool,
-    /// Whether the difference lies beyond the floor of the regime.
+    /// Whether more than half of these ops differ by more than the floors of both cells.
     differs: bool,
 }
 
 impl StepChange {
-    fn of(before: &Spread, after: &Spread, floor: Option<f64>) -> Self {
-        let over = paired(&before.over, &after.over);
-        let all = |ops| ops == before.over.cells.len() && ops == after.over.cells.len();
-        Self {
-            over,
-            all: over.is_some_and(|over| all(over.ops)),
-            differs: over.is_some_and(|over| floor.is_none_or(|floor| over.difference.abs() > floor)),
-        }
+    fn of(table: &Spread, step: &Spread, differs: bool) -> Self {
+        let over = paired(&table.over, &step.over);
+        let all = |ops| ops == table.over.cells.len() && ops == step.over.cells.len();
+        Self { over, all: over.is_some_and(|over| all(over.ops)), differs }
     }
 
     /// The text of plot and table: `\u{2212}3.86 over 22 ops`, without the number if these are all ops of both steps.
@@ -102,16 +103,17 @@ impl<'a> History<'a> {
 }
 
 fn measured<'a>(grid: &Grid<'a>, steps: &[Step<'a>], regime: Regime) -> Vec<Option<Measured<'a>>> {
-    let mut before: Option<Spread> = None;
-    steps
-        .iter()
-        .map(|step| {
-            let spread = Spread::of(grid, &step.column, regime)?;
-            let before = before.replace(spread.clone());
-            let change = before.map(|before| StepChange::of(&before, &spread, grid.floor_of(regime)));
-            Some(Measured { spread, change })
-        })
-        .collect()
+    let table = steps.iter().find(|step| step.column.mechanism == TABLE).map(|step| &step.column);
+    let measure = |step: &Step<'a>| {
+        let spread = Spread::of(grid, &step.column, regime)?;
+        let table = table.filter(|table| **table != step.column);
+        let change = table.and_then(|table| {
+            let differs = difference_of(grid, &step.column, table, regime).is_some_and(|it| it.is_resolved);
+            Some(StepChange::of(&Spread::of(grid, table, regime)?, &spread, differs))
+        });
+        Some(Measured { spread, change })
+    };
+    steps.iter().map(measure).collect()
 }
 
 pub(super) fn plots(history: &History, grid: &Grid, medium: Medium, drawn: &[Regime]) -> Result<Vec<Plot>, PlotError> {
@@ -162,7 +164,7 @@ fn plot(
     let words: Vec<String> = rungs.iter().map(|(step, it)| words(step, it)).collect();
     let description = format!(
         "Overhead over inline in core cycles per call, {MEDIAN_OVER_OPS}, oldest first; then the median difference \
-         from the step before, over the ops that both steps have. {}.",
+         from the table, over the ops that both have. {}.",
         words.join("; ")
     );
     let bottom = TOP + ROW * rungs.len() as i32;
@@ -170,13 +172,6 @@ fn plot(
     let svg = draw(&id, size, &title, &description, medium == Medium::File, |canvas| {
         axis(canvas, shape, regime, bottom)?;
         let middle = |index: usize| TOP + ROW * index as i32 + ROW / 2;
-        for (index, (_, it)) in rungs.iter().enumerate().skip(1) {
-            // Both ends are medians over the ops that both steps have. Without such an op there is no line.
-            if let Some(over) = it.change.as_ref().and_then(|change| change.over) {
-                let from = (shape.scale.x(over.first), middle(index - 1));
-                canvas.line(from, (shape.scale.x(over.second), middle(index)), Ink::Accent, 1)?;
-            }
-        }
         for (index, (step, it)) in rungs.iter().enumerate() {
             rung(canvas, shape, step, it, middle(index))?;
         }
@@ -192,7 +187,7 @@ fn words(step: &Step, it: &Measured) -> String {
 
 fn axis(canvas: &mut Canvas, shape: &Shape, regime: Regime, bottom: i32) -> Result<(), PlotError> {
     canvas.text(regime.name(), (shape.left, TOP - 13), Anchor::Start, 13, Ink::Text)?;
-    canvas.text("median, change", (shape.width() - 2, TOP - 13), Anchor::End, 11, Ink::Muted)?;
+    canvas.text("median, to table", (shape.width() - 2, TOP - 13), Anchor::End, 11, Ink::Muted)?;
     canvas.rect((shape.left, TOP), (shape.scale.x(0.0), bottom), Ink::Band)?;
     for (value, x) in shape.scale.marks(26) {
         canvas.line((x, TOP), (x, bottom), Ink::Rule, 1)?;

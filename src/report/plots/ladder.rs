@@ -40,8 +40,8 @@ pub(super) fn plot(grid: &Grid, medium: Medium) -> Result<Option<Plot>, PlotErro
 
     let title = "Ladder of mechanisms: overhead over inline in throughput".to_owned();
     let floor_words = match floor {
-        Some(floor) => format!("The floor is {} cycles. ", plain(floor)),
-        None => "The floor is not known. ".to_owned(),
+        Some(floor) => format!("The noise is {} cycles. ", plain(floor)),
+        None => "The noise is not known. ".to_owned(),
     };
     let words: Vec<String> = spreads.iter().map(Spread::words).collect();
     let description = format!(
@@ -88,9 +88,9 @@ fn axis(canvas: &mut Canvas, shape: &Shape, bottom: i32) -> Result<(), PlotError
     }
     let band = match floor {
         // A floor below the minimum of the scale: the axis begins at that minimum.
-        Some(floor) if *floor < scale.floor => format!("floor {}; up to {}", plain(*floor), plain(scale.floor)),
-        Some(floor) => format!("floor {}", plain(*floor)),
-        None => "no floor known".to_owned(),
+        Some(floor) if *floor < scale.floor => format!("noise {}; up to {}", plain(*floor), plain(scale.floor)),
+        Some(floor) => format!("noise {}", plain(*floor)),
+        None => "no noise known".to_owned(),
     };
     canvas.line((at_floor, TOP - 4), (at_floor, bottom), Ink::BandText, 1)?;
     canvas.text(&band, (*left, TOP - 13), Anchor::Start, 12, Ink::BandText)?;

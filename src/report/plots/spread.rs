@@ -3,11 +3,8 @@
 use super::grid::{Column, Grid};
 use super::number::{clipped, plain, plural};
 use crate::regime::Regime;
-use crate::report::over_ops::OverOps;
+use crate::report::over_ops::{OverOps, unresolved_text};
 use crate::report::schema::Cell;
-
-/// Text in place of a median that is not resolved.
-pub const NOT_RESOLVED: &str = "not resolved";
 
 /// Mark for values beyond the end of an axis.
 pub const BEYOND: &str = "\u{25b8}";
@@ -38,10 +35,13 @@ impl<'a> Spread<'a> {
         spreads
     }
 
-    /// The median over the ops as text, the same in every plot and table.
+    /// The median over the ops as text, the same in every plot and table: `3.69`, or `< 0.13` if it is not resolved.
     #[must_use]
     pub fn median_text(&self) -> String {
-        if self.over.median_is_resolved() { plain(self.over.median()) } else { NOT_RESOLVED.to_owned() }
+        match self.over.median_is_resolved() {
+            true => plain(self.over.median()),
+            false => unresolved_text(self.over.median_interval(), self.over.typical_floor()),
+        }
     }
 
     /// `120 of 130 ops resolved`
@@ -55,13 +55,12 @@ impl<'a> Spread<'a> {
     #[must_use]
     pub fn words(&self) -> String {
         let [_, low, _, high, _] = self.over.five;
-        let unit = if self.over.median_is_resolved() { " cycles" } else { "" };
         let (median, resolved) = (self.median_text(), self.resolved_text());
         let traps = match self.over.trapping.len() {
             0 => String::new(),
             n => format!("; {n} more {}", plural(n, "traps", "trap")),
         };
-        format!("{}: {median}{unit} (middle half {} to {}; {resolved}{traps})", self.label, plain(low), plain(high))
+        format!("{}: {median} cycles (middle half {} to {}; {resolved}{traps})", self.label, plain(low), plain(high))
     }
 }
 

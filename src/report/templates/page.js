@@ -79,7 +79,10 @@
       return has(it.text, words) && (!mechanism || it.head.textContent.trim() === mechanism) &&
         verdicts.some((found) => found && (!resolved || found === resolved));
     });
-    by("compared").hidden = isEmpty;
+    // The rows of an op of exactly this name, if there is one: pte_val is a part of other names, too.
+    const exact = words.length ? shown.filter((it) => words.includes(it.name.toLowerCase())) : [];
+    if (exact.length) shown = exact;
+    by("compared").hidden = by("legend").hidden = isEmpty;
     by("count").textContent = isEmpty ? "" : `${shown.length} of ${list().length} rows`;
     heads.forEach((head) => head.removeAttribute("aria-sort"));
     show(shown);

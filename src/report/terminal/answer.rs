@@ -7,10 +7,11 @@ use crate::host::Status;
 use crate::op::Kind;
 use crate::regime::Regime;
 use crate::report::Report;
-use crate::report::answer::{Answer, Cost, KernelCost, cost_of};
+use crate::report::answer::{Answer, Cost, KernelCost, TABLE_AND_DIRECT, cost_of};
 use crate::report::claim::{CLAIM, Claim};
 use crate::report::plots::grid::{Column, Grid};
 use crate::report::plots::number::{self, clipped, grouped, plural};
+use crate::report::schema::{Limit, WorkloadResult};
 use crate::report::subject::{self, has_linux_ops, plain};
 use crate::stats::Interval;
 
@@ -62,12 +63,15 @@ impl Row {
     }
 }
 
-/// The ways that were measured; if none was, the first mechanisms that were.
+/// The ways that were measured, and the difference between the two that are easily compared by eye; if none was, the first
+/// mechanisms that were.
 fn list_rows(grid: &Grid, answer: &Answer) -> Vec<Row> {
-    let ways: Vec<Row> =
-        answer.ways.iter().map(|way| Row { name: way.name.to_owned(), costs: way.costs.clone() }).collect();
-    if !ways.is_empty() {
-        return ways;
+    let ways = answer.ways.iter().map(|way| Row { name: way.name.to_owned(), costs: way.costs.clone() });
+    let differences = answer.differences.iter().filter(|it| it.name == TABLE_AND_DIRECT);
+    let differences = differences.map(|it| Row { name: it.name.to_owned(), costs: it.costs.clone() });
+    let rows: Vec<Row> = ways.chain(differences).collect();
+    if !rows.is_empty() {
+        return rows;
     }
     let columns = grid.columns.iter().filter(|column| column.mechanism != "inline");
     let row = |column: &Column| Row {
@@ -162,14 +166,14 @@ impl Text<'_> {
         let mut said: Vec<String> = Vec::new();
         let costs = || rows.iter().flat_map(|row| regimes.iter().filter_map(|regime| row.cost(*regime)));
         if !self.is_short {
-            said.extend(regimes.contains(&Regime::Throughput).then(|| "hot: repeated calls (throughput)".to_owned()));
+            said.extend(regimes.contains(&Regime::Throughput).then(|| "hot: repeated calls".to_owned()));
             said.extend(regimes.contains(&Regime::Cold).then(|| "cold: each site called once".to_owned()));
         }
         if parts >= 2 {
-            said.push(format!("+-: half of the {}interval", self.confidence()));
+            said.push(format!("+-: half the width of the {}interval", self.confidence()));
         }
         if parts >= 3 {
-            said.push("range: over the ops, below 0 where inline took longer".to_owned());
+            said.push("range: over ops".to_owned());
         }
         if parts < PARTS && !self.is_short {
             let most = |regime: &Regime| {
@@ -179,7 +183,12 @@ impl Text<'_> {
             said.push(format!("ops: up to {}", regimes.iter().map(most).collect::<Vec<_>>().join(", ")));
         }
         if costs().any(|cost| !cost.is_resolved) {
-            said.push("~: not resolved".to_owned());
+            said.push("<: not resolved, less than that".to_owned());
+        }
+        for (word, meaning) in [("layout", "depends on it"), ("time", "needs more")] {
+            if parts >= 2 && costs().any(|cost| !cost.is_resolved && limit_word(&cost) == Some(word)) {
+                said.push(format!("{word}: {meaning}"));
+            }
         }
         said.join("; ")
     }
@@ -198,20 +207,24 @@ impl Text<'_> {
         }
         lines.skip();
         let kernel = if has_linux_ops(self.report) { "The model kernel" } else { "A workload" };
+        let workload = self.report.workloads.iter().find(|workload| workload.name == CLAIM);
+        let range = workload.and_then(WorkloadResult::placement_range);
+        let range =
+            range.map_or_else(String::new, |it| format!(" (placement range in {CLAIM}: {}%)", number::plain(it)));
         if kernels.is_empty() {
             lines.say(&format!("{} measured, none of them with the table", count(workloads, "workload")));
             return;
         }
         lines.say(&match self.is_short {
             true => format!("Time above inline, {}:", count(workloads, "workload")),
-            false => format!("{kernel} takes longer than with inline, over {}:", count(workloads, "workload")),
+            false => format!("{kernel}'s time above inline, over {}{range}:", count(workloads, "workload")),
         });
         for kernel in kernels {
             lines.say(&self.describe_kernel(kernel));
         }
     }
 
-    /// `  table: mmap_perf 8.80% +-0.05, from null_syscall 0.95% to context_switch 18.9%`
+    /// `  table: mmap_perf 8.80% +-0.05, from null_syscall 0.95% to context_switch 18.9%, 2 not resolved`
     fn describe_kernel(&self, kernel: &KernelCost) -> String {
         let name = if kernel.way.state.is_some() { "patched" } else { kernel.way.mechanism };
         let mut parts = Vec::new();
@@ -227,6 +240,8 @@ impl Text<'_> {
             Some([(least, low), (most, high)]) => {
                 let [low, high] = [low, high].map(number::plain);
                 parts.push(format!("from {} {low}% to {} {high}%", plain(least), plain(most)));
+                let open = kernel.workloads.iter().filter(|(.., is_resolved)| !is_resolved).count();
+                parts.extend((open > 0).then(|| format!("{open} not resolved")));
             }
         }
         format!("  {name}: {}", parts.join(", "))
@@ -265,23 +280,24 @@ impl Text<'_> {
         let [resolved, all] = [resolved, compared.len()].map(|number| grouped(&number.to_string()));
         let floors: Vec<String> = regimes
             .iter()
-            .filter_map(|regime| Some(format!("{} {}", number::plain(self.report.floor_of(*regime)?), label(*regime))))
+            .filter_map(|regime| {
+                Some(format!("{} {}", number::plain(self.report.typical_floor(*regime)?), label(*regime)))
+            })
             .collect();
         let floors = floors.join(", ");
         Some(match (floors.is_empty(), self.is_short) {
             (true, _) => format!("{resolved} of {all} overheads are resolved; the run has no floor."),
-            (false, true) => format!("{resolved} of {all} overheads are resolved; floor {floors}."),
-            (false, false) => format!(
-                "{resolved} of {all} overheads are resolved; the floor of noise is {floors}, in cycles per cycle of \
-                 the op."
-            ),
+            (false, true) => format!("{resolved} of {all} overheads are resolved; typical floor {floors}."),
+            (false, false) => {
+                format!("{resolved} of {all} overheads are resolved; the typical floor in cycles is {floors}.")
+            }
         })
     }
 
     fn state_core(&self) -> Option<String> {
         let share = self.report.calibration.as_ref()?.contended_share * 100.0;
         // Less is shown as 0%.
-        (share >= 0.5).then(|| format!("Another thread had part of the core in {share:.0}% of the blocks."))
+        (share >= 0.5).then(|| format!("{share:.0}% of the blocks were contended."))
     }
 
     fn state_ops(&self) -> Option<String> {
@@ -309,7 +325,7 @@ impl Text<'_> {
     }
 }
 
-/// Columns of a regime: the median, half of its interval, the range over the ops, and their number.
+/// Columns of a regime: the median, half the width of its interval, the range over the ops, and their number.
 const PARTS: usize = 4;
 
 /// The table of ways with the first `parts` columns of each regime.
@@ -318,12 +334,11 @@ fn format_ways(rows: &[Row], regimes: &[Regime], parts: usize) -> String {
     let header: Vec<&str> = std::iter::once("").chain(regimes.iter().flat_map(names)).collect();
     let cells = |cost: Option<Cost>| {
         let Some(cost) = cost else { return [(); PARTS].map(|()| "-".to_owned()) };
-        [
-            format!("{}{}", mark(cost.is_resolved), fixed(cost.median.estimate)),
-            half_width(cost.median),
-            format!("{} .. {}", fixed(cost.range[0]), fixed(cost.range[1])),
-            cost.ops.to_string(),
-        ]
+        let (median, half) = match cost.is_resolved {
+            true => (fixed(cost.median.estimate), half_width(cost.median)),
+            false => (cost.bound_text().replace(' ', ""), limit_word(&cost).unwrap_or("-").to_owned()),
+        };
+        [median, half, format!("{} .. {}", fixed(cost.range[0]), fixed(cost.range[1])), cost.ops.to_string()]
     };
     let row = |row: &Row| {
         let values = regimes.iter().flat_map(|regime| cells(row.cost(*regime)).into_iter().take(parts));
@@ -334,9 +349,18 @@ fn format_ways(rows: &[Row], regimes: &[Regime], parts: usize) -> String {
     Columns { header: &header, rows: &rows, names: 1, numbers, overflow: Overflow::Split }.format(None)
 }
 
-/// The larger distance from an estimate to an end of its interval.
+/// Why a median is not resolved although its interval excludes zero, in a word of the legend.
+fn limit_word(cost: &Cost) -> Option<&'static str> {
+    match cost.limit? {
+        Limit::Layout => Some("layout"),
+        Limit::Interval => Some("time"),
+        _ => None,
+    }
+}
+
+/// Half the width of an interval.
 fn half_width(it: Interval) -> String {
-    let half = (it.high - it.estimate).max(it.estimate - it.low);
+    let half = it.half_width();
     if half < 0.005 { "<0.01".to_owned() } else { fixed(half) }
 }
 

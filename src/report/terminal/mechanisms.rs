@@ -1,10 +1,10 @@
 //! Mechanisms over the ops, a table per regime.
 
+use super::fixed;
 use super::width::{Columns, Lines, Overflow};
-use super::{fixed, mark};
 use crate::regime::Regime;
 use crate::report::Report;
-use crate::report::over_ops::{MEDIAN_OVER_OPS, OverOps};
+use crate::report::over_ops::{MEDIAN_OVER_OPS, OverOps, unresolved_text};
 use crate::report::plots::grid::{Column, Grid};
 use crate::report::subject;
 use crate::report::verdict::unresolved;
@@ -19,7 +19,9 @@ pub(super) fn add(report: &Report, grid: &Grid, lines: &mut Lines) {
         }
         lines.skip();
         lines.say(&format!("{}: {}", regime.name(), regime.summary()));
-        lines.say(&format!("overhead over inline, core cycles per op: {MEDIAN_OVER_OPS}; ~ means not resolved"));
+        lines.say(&format!(
+            "overhead over inline, core cycles per op: {MEDIAN_OVER_OPS}; <: not resolved, less than that"
+        ));
         let rows = rows(grid, regime);
         let columns = Columns { header: &HEADER, rows: &rows, names: 1, numbers: 5, overflow: Overflow::Split };
         lines.tabulate(&columns);
@@ -36,7 +38,10 @@ fn rows<'a>(grid: &Grid<'a>, regime: Regime) -> Vec<Vec<String>> {
         let bimodal = over.cells.iter().filter(|cell| !cell.modes.is_empty()).count();
         Some(vec![
             subject::mechanism(column.mechanism, column.state),
-            format!("{}{}", mark(over.median_is_resolved()), fixed(middle)),
+            match over.median_is_resolved() {
+                true => fixed(middle),
+                false => unresolved_text(over.median_interval(), over.typical_floor()).replace(' ', ""),
+            },
             format!("{} .. {}", fixed(q1), fixed(q3)),
             format!("{} .. {}", fixed(low), fixed(high)),
             format!("{} of {}", over.resolved, over.cells.len()),

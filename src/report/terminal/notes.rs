@@ -10,7 +10,7 @@ use crate::report::subject::plain;
 pub(super) fn add_floors(report: &Report, lines: &mut Lines) {
     if let Some(floor) = &report.floor {
         lines.skip();
-        lines.say("floor: inline compared with its own copy, in cycles per cycle of the op (at least one)");
+        lines.say("noise: inline compared with its own copy, in cycles per cycle of the op (at least one)");
         for floor in &report.floors {
             lines.say(&format!(
                 "  {}: {:.5}, from {} comparisons",
