@@ -1,0 +1,42 @@
+mod address;
+mod arena;
+mod data;
+mod error;
+mod facts;
+mod flow;
+mod image;
+mod item;
+mod memory;
+mod place;
+mod plan;
+mod run;
+mod skeleton;
+mod stream;
+pub use error::ReplayError;
+pub use image::SiteKind;
+pub use plan::Assumptions;
+pub fn dev(args: Vec<String>) {
+    let (chained, after): (f64, f64) = (args[0].parse().unwrap(), args[1].parse().unwrap());
+    for path in &args[2..] {
+        let r = crate::linux::record::recording::Recording::read(std::path::Path::new(&path)).unwrap();
+        let t = std::time::Instant::now();
+        let s = skeleton::Skeleton::of(&r, 0..r.sequence.len(), Assumptions { chained, address_after_load: after }, 1).unwrap();
+        let took = t.elapsed();
+        println!("{path}: {:?} {took:?}", s.facts);
+        let u = r.about.units as f64;
+        let mut copies: Vec<_> = [SiteKind::Inline, SiteKind::Inline, SiteKind::Direct, SiteKind::Table, SiteKind::Retpoline].into_iter().map(|k| s.load(k).unwrap()).collect();
+        for _ in 0..3 {
+            for c in &mut copies {
+                c.run(1);
+                let n = 8;
+                let a = unsafe { std::arch::x86_64::_rdtsc() };
+                c.run(n);
+                let b = unsafe { std::arch::x86_64::_rdtsc() };
+                print!("{:.1} ", (b - a) as f64 / n as f64 / u);
+            }
+            println!();
+        }
+        let hooks: u64 = s.facts.hooks;
+        println!("hooks/u {}", hooks as f64 / u);
+    }
+}
