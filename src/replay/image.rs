@@ -24,7 +24,9 @@ pub enum SiteKind {
 }
 
 impl SiteKind {
-    /// All mechanisms that are compared with `inline`.
+    /// All of them.
+    pub const ALL: [SiteKind; 4] = [SiteKind::Inline, SiteKind::Direct, SiteKind::Table, SiteKind::Retpoline];
+    /// The mechanisms that are compared with `inline`.
     pub const TREATMENTS: [SiteKind; 3] = [SiteKind::Direct, SiteKind::Table, SiteKind::Retpoline];
 
     /// Its name, as in the cells of a report.
@@ -79,6 +81,9 @@ pub(super) struct ImageWriter<'a> {
 struct Writer<'a> {
     of: &'a ImageWriter<'a>,
     bytes: Vec<u8>,
+    /// Offset of the first of the bytes in the image.
+    start: usize,
+    /// Offset of the next byte in the image.
     at: usize,
 }
 
@@ -92,10 +97,28 @@ impl ImageWriter<'_> {
         self.places.blocks.get(block as usize).map_or(self.reserved.stubs, |place| *place as usize)
     }
 
+    /// The offset of each site in the image, and its bytes with a mechanism.
+    pub(super) fn write_sites(&self, kind: SiteKind) -> Vec<(usize, Vec<u8>)> {
+        let mut sites = Vec::new();
+        for block in 0..self.plan.blocks.len() as u32 {
+            let mut at = self.place(block);
+            let late = self.places.late.get(block as usize).copied().unwrap_or(0);
+            self.places.for_each_item(self.plan, block, late, |item, wanted, length| {
+                if let Item::Site { .. } = item {
+                    let mut writer = Writer { of: self, bytes: vec![0; length], start: at, at };
+                    writer.item(item, wanted, length, kind);
+                    sites.push((at, writer.bytes));
+                }
+                at += length;
+            });
+        }
+        sites
+    }
+
     /// The image that will run at `base`.
     pub(super) fn write(&self, kind: SiteKind, base: usize) -> Vec<u8> {
         // Bytes between the blocks trap.
-        let mut writer = Writer { of: self, bytes: vec![0xcc; self.places.bytes], at: 0 };
+        let mut writer = Writer { of: self, bytes: vec![0xcc; self.places.bytes], start: 0, at: 0 };
         for slot in &self.plan.slots {
             writer.put(&((base + self.place(*slot)) as u64).to_le_bytes());
         }
@@ -118,7 +141,8 @@ impl ImageWriter<'_> {
 
 impl Writer<'_> {
     fn put(&mut self, bytes: &[u8]) {
-        if let Some(to) = self.bytes.get_mut(self.at..self.at + bytes.len()) {
+        let start = self.at - self.start;
+        if let Some(to) = self.bytes.get_mut(start..start + bytes.len()) {
             to.copy_from_slice(bytes);
         }
         self.at += bytes.len();

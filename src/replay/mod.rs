@@ -24,17 +24,21 @@ pub fn dev(args: Vec<String>) {
         let took = t.elapsed();
         println!("{path}: {:?} {took:?}", s.facts);
         let u = r.about.units as f64;
-        let mut copies: Vec<_> = [SiteKind::Inline, SiteKind::Inline, SiteKind::Direct, SiteKind::Table, SiteKind::Retpoline].into_iter().map(|k| s.load(k).unwrap()).collect();
-        for _ in 0..3 {
-            for c in &mut copies {
+        for seed in 1..4 {
+        let s = skeleton::Skeleton::of(&r, 0..r.sequence.len(), Assumptions { chained, address_after_load: after }, seed).unwrap();
+        let mut copies = [s.load().unwrap(), s.load().unwrap()];
+        for _ in 0..2 {
+            for (c, k) in [(0, SiteKind::Inline), (1, SiteKind::Inline), (0, SiteKind::Direct), (0, SiteKind::Table), (0, SiteKind::Retpoline)] {
+                let c = &mut copies[c]; c.set(k).unwrap();
                 c.run(1);
-                let n = 8;
+                let n = 4;
                 let a = unsafe { std::arch::x86_64::_rdtsc() };
                 c.run(n);
                 let b = unsafe { std::arch::x86_64::_rdtsc() };
                 print!("{:.1} ", (b - a) as f64 / n as f64 / u);
             }
             println!();
+        }
         }
         let hooks: u64 = s.facts.hooks;
         println!("hooks/u {}", hooks as f64 / u);

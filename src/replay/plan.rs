@@ -141,6 +141,8 @@ impl Plan {
         let mut plan = Plan { blocks: Vec::with_capacity(flow.blocks.len()), sites: Vec::new(), slots: Vec::new() };
         let mut registers = Registers { rng, last: 0, last_load: 0, assumptions };
         let head = flow.steps.first().map(|step| step.block);
+        // What earlier blocks of about as many executions have too much of.
+        let mut owed = Owed::default();
         for (block, known) in (0u32..).zip(&flow.blocks) {
             let code = flow.code(recording, block);
             let mut builder = Builder {
@@ -148,12 +150,15 @@ impl Plan {
                 rows: Vec::with_capacity(code.len() + 4),
                 block: PlannedBlock::default(),
                 last_use: [0; BASES],
+                owed: owed.carried(known.executed),
             };
             builder.straight(code, addresses.of_block(block), arena, known.end);
             if head == Some(block) {
                 builder.field(Field::Padding);
             }
             builder.end(code.last(), known.end, &mut plan, known.executed);
+            builder.repay();
+            owed = Owed { instructions: builder.owed, executed: known.executed };
             let mut planned = builder.finish();
             if head == Some(block) {
                 planned.items.insert(0, (Item::Head, 0));
@@ -164,6 +169,20 @@ impl Plan {
             site.inline = find_body(flow, &plan.blocks, site.body);
         }
         plan
+    }
+}
+
+/// Additional instructions of the blocks before, which later ones do without.
+#[derive(Clone, Copy, Default)]
+struct Owed {
+    instructions: usize,
+    executed: u32,
+}
+
+impl Owed {
+    /// What a block with this number of executions can repay: it must be within an eighth.
+    fn carried(self, executed: u32) -> usize {
+        if executed.abs_diff(self.executed) <= self.executed / 8 { self.instructions } else { 0 }
     }
 }
 
@@ -203,6 +222,8 @@ struct Builder<'a> {
     block: PlannedBlock,
     /// The row after the last use of each streamed address.
     last_use: [usize; BASES],
+    /// Instructions too many, with those of earlier blocks.
+    owed: usize,
 }
 
 impl Builder<'_> {
@@ -302,8 +323,16 @@ impl Builder<'_> {
 
     /// Takes an operation out of the block, the last one.
     fn give_up_other(&mut self) {
-        if let Some(row) = self.rows.iter_mut().rfind(|row| matches!(row, Some((Item::Other { .. }, _)))) {
-            *row = None;
+        match self.rows.iter_mut().rfind(|row| matches!(row, Some((Item::Other { .. }, _)))) {
+            Some(row) => *row = None,
+            None => self.owed += 1,
+        }
+    }
+
+    /// Gives up operations for what earlier blocks have too much of.
+    fn repay(&mut self) {
+        for _ in 0..std::mem::take(&mut self.owed) {
+            self.give_up_other();
         }
     }
 

@@ -1,5 +1,6 @@
 //! A replay of a recording: its code, ready to be written for each mechanism, and its stream.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -67,7 +68,10 @@ pub struct Skeleton {
 pub struct Loaded {
     entry: Entry,
     memory: Rc<Memory>,
-    _code: CodeMemory,
+    code: CodeMemory,
+    /// The bytes of all sites with each mechanism.
+    sites: BTreeMap<SiteKind, Vec<(usize, Vec<u8>)>>,
+    now: SiteKind,
 }
 
 impl Skeleton {
@@ -111,23 +115,41 @@ impl Skeleton {
         ImageWriter { plan: &self.plan, places: &self.places, reserved: self.reserved, head: self.head }
     }
 
-    /// Writes the replay with a mechanism to executable memory of its own.
+    /// Writes the replay to executable memory of its own, with every hook inline.
     ///
     /// # Errors
     /// Without executable memory.
-    pub fn load(&self, kind: SiteKind) -> Result<Loaded, ReplayError> {
+    pub fn load(&self) -> Result<Loaded, ReplayError> {
+        let now = SiteKind::Inline;
         let writer = self.writer();
         let near = run as *const () as usize;
         let mut code = CodeMemory::new(near, self.places.bytes)?;
         let base = code.reserve(self.places.bytes, 0, 0)?;
-        code.write(base, &writer.write(kind, base))?;
+        code.write(base, &writer.write(now, base))?;
         serialise();
         let entry = Entry { base, first: base + writer.entry() };
-        Ok(Loaded { entry, memory: Rc::clone(&self.memory), _code: code })
+        let sites = SiteKind::ALL.map(|kind| (kind, writer.write_sites(kind))).into();
+        Ok(Loaded { entry, memory: Rc::clone(&self.memory), code, sites, now })
     }
 }
 
 impl Loaded {
+    /// Brings all sites to a mechanism. Nothing else changes, neither bytes nor addresses.
+    ///
+    /// # Errors
+    /// If the kernel refuses the write.
+    pub fn set(&mut self, kind: SiteKind) -> Result<(), ReplayError> {
+        if self.now == kind {
+            return Ok(());
+        }
+        for (offset, bytes) in self.sites.get(&kind).into_iter().flatten() {
+            self.code.write(self.entry.base + offset, bytes)?;
+        }
+        serialise();
+        self.now = kind;
+        Ok(())
+    }
+
     /// Runs the window `passes` times.
     pub fn run(&mut self, passes: u64) {
         // SAFETY: `run` needs an image that was made for the memory: `Skeleton::load` wrote it, and keeps both.
