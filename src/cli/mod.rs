@@ -168,7 +168,7 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
         Command::Explain(args) => explain::explain(&args, &suite),
         Command::Predict(args) => predict::predict(&args),
         #[cfg(feature = "linux")]
-        Command::Linux(args) => linux::linux(&args),
+        Command::Linux(args) => linux::linux(&args, &suite),
         Command::Selftest(args) => selftest::selftest(&args),
         Command::Doctor(args) => doctor::doctor(&args, &suite),
         Command::Completions(args) => completions::completions(&args, &suite),

@@ -34,16 +34,17 @@ pub enum ReplayError {
         /// The kernel's error.
         source: rustix::io::Errno,
     },
-    /// The generated code is not what was planned.
-    #[error("{workload}: the generated code is wrong at offset {at:#x}: {what}; report this with the recording")]
-    Generated {
+    /// A workload of the suite cannot be recorded.
+    #[error("{workload} of this suite cannot be recorded: {reason}")]
+    Untraceable {
         /// The workload.
         workload: String,
-        /// Offset in the code.
-        at: usize,
-        /// The fault.
-        what: String,
+        /// The cause.
+        reason: String,
     },
+    /// The clock is not the time stamp counter.
+    #[error("the replay is timed by the time stamp counter, which is not used here: {0}")]
+    Clock(String),
     /// No block of timings was left.
     #[error("{workload}: something else used the core in every block; run it again on a quieter machine")]
     Contended {
@@ -53,4 +54,12 @@ pub enum ReplayError {
     /// The run was interrupted.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl ReplayError {
+    /// Whether the recording is at fault (exit code 2), not the measurement (exit code 4).
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        matches!(self, ReplayError::Empty { .. } | ReplayError::TooLarge { .. } | ReplayError::Untraceable { .. })
+    }
 }

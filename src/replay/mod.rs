@@ -1,3 +1,18 @@
+//! Replay in time, experimental: a workload that is made from a recording of a real kernel.
+//!
+//! ```text
+//! recording -> flow (blocks, calls)            which code is executed, in which order
+//!           -> data, address (lines)           which line each load and store touches
+//!           -> plan (items), place (addresses) the code, by class, with lines and pages as recorded
+//!           -> image, stream, memory           machine code by mechanism; what drives it; its data
+//!           -> run, measure -> result          cycles per hook in Linux's surroundings
+//! ```
+//!
+//! A recording has no machine code: addresses, classes, lines and the order of execution only. Directions of branches,
+//! targets, calls and lines of code and data are those of the recording. Which registers instructions use, and what they
+//! wait for, is not recorded: it is assumed ([`Assumptions`]). Whether the result holds is checked where the truth is
+//! known (docs/validation.md).
+
 mod address;
 mod arena;
 mod data;
@@ -6,41 +21,16 @@ mod facts;
 mod flow;
 mod image;
 mod item;
+pub mod known;
+pub mod measure;
 mod memory;
 mod place;
 mod plan;
+pub mod result;
 mod run;
-mod skeleton;
+pub mod skeleton;
 mod stream;
+
 pub use error::ReplayError;
 pub use image::SiteKind;
 pub use plan::Assumptions;
-pub fn dev(args: Vec<String>) {
-    let (chained, after): (f64, f64) = (args[0].parse().unwrap(), args[1].parse().unwrap());
-    for path in &args[2..] {
-        let r = crate::linux::record::recording::Recording::read(std::path::Path::new(&path)).unwrap();
-        let t = std::time::Instant::now();
-        let s = skeleton::Skeleton::of(&r, 0..r.sequence.len(), Assumptions { chained, address_after_load: after }, 1).unwrap();
-        let took = t.elapsed();
-        println!("{path}: {:?} {took:?}", s.facts);
-        let u = r.about.units as f64;
-        for seed in 1..4 {
-        let s = skeleton::Skeleton::of(&r, 0..r.sequence.len(), Assumptions { chained, address_after_load: after }, seed).unwrap();
-        let mut copies = [s.load().unwrap(), s.load().unwrap()];
-        for _ in 0..2 {
-            for (c, k) in [(0, SiteKind::Inline), (1, SiteKind::Inline), (0, SiteKind::Direct), (0, SiteKind::Table), (0, SiteKind::Retpoline)] {
-                let c = &mut copies[c]; c.set(k).unwrap();
-                c.run(1);
-                let n = 4;
-                let a = unsafe { std::arch::x86_64::_rdtsc() };
-                c.run(n);
-                let b = unsafe { std::arch::x86_64::_rdtsc() };
-                print!("{:.1} ", (b - a) as f64 / n as f64 / u);
-            }
-            println!();
-        }
-        }
-        let hooks: u64 = s.facts.hooks;
-        println!("hooks/u {}", hooks as f64 / u);
-    }
-}

@@ -18,16 +18,20 @@ use crate::stats::surroundings::LINE_BITS;
 const MAX_BODY: usize = 8;
 /// Blocks of such a body.
 const MAX_BODY_BLOCKS: u32 = 4;
+/// Bound on the factor of the stream's size.
+const MAX_STREAM_FACTOR: u32 = 8;
 /// Longest `push` and `pop`, in bytes. They access lines that have the shortest addresses.
 const MAX_PUSH_BYTES: u8 = 2;
 
 /// What a recording does not say, and the replay must assume.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Assumptions {
     /// Share of the operations that wait for the result of the one before.
     pub chained: f64,
     /// Share of the accesses whose address waits for the last load.
     pub address_after_load: f64,
+    /// Factor of the stream's size; more than 1 is to find out whether the result follows the stream.
+    pub stream_factor: u32,
 }
 
 /// A field of a record of the stream.
@@ -393,6 +397,8 @@ impl Builder<'_> {
             self.flags(item);
         }
         if self.block.record > 0 {
+            // The rest of the record is never read.
+            self.block.record *= self.registers.assumptions.stream_factor.clamp(1, MAX_STREAM_FACTOR) as i32;
             self.give_up_other();
             let bytes = self.block.record;
             self.rows.push(Some((Item::Advance { bytes }, 0)));

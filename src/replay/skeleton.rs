@@ -23,7 +23,7 @@ use crate::patch::text::serialise;
 use crate::relocate::CodeMemory;
 
 /// What a replay has of its recording, for the whole window.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Facts {
     /// Calls of hooks.
     pub hooks: u64,

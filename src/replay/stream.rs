@@ -58,6 +58,7 @@ impl StreamWriter<'_> {
                 let lines = if *is_rep { repeated.next().copied().unwrap_or(0) } else { 0 };
                 words.push(lines.min(MAX_REPEATED_LINES) * WORDS_PER_LINE);
             }
+            let end = stream.len() + block.record as usize;
             let next = steps.get((at + 1) % steps.len()).map_or(0, |step| step.block);
             for (field, _) in &block.fields {
                 match *field {
@@ -80,6 +81,7 @@ impl StreamWriter<'_> {
                     Field::Padding => stream.push(0),
                 }
             }
+            stream.resize(end.max(stream.len()), 0);
             if stream.len() > MAX_STREAM_BYTES {
                 let workload = self.recording.about.workload.clone();
                 let (found, bound) = (stream.len() as u64, MAX_STREAM_BYTES as u64);

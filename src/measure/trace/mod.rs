@@ -16,6 +16,7 @@ mod known;
 mod sequence;
 mod state;
 mod switch;
+pub(crate) mod touched;
 
 pub use blocks::Tracer;
 pub use code::Step;

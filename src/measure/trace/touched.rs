@@ -1,0 +1,101 @@
+//! A trace with the addresses that each instruction reads and writes, from the registers before it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use iced_x86::{InstructionInfoFactory, OpAccess, Register};
+
+use super::blocks::Record;
+use super::emulate;
+use super::switch::Registers;
+use super::{Step, TraceError};
+
+/// Bound on the recorded instructions: they take 40 bytes of memory each, and a microsecond.
+const MAX_TOUCHED_INSTRUCTIONS: usize = 1 << 22;
+/// Bytes that a string instruction writes or reads at a time, at most.
+const MAX_REPEATED_BYTES: u64 = 1 << 20;
+
+/// An access to memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Access {
+    /// Its address.
+    pub at: u64,
+    /// Whether it writes.
+    pub is_store: bool,
+}
+
+/// What a function executed.
+pub(crate) struct Touched {
+    /// The executed instructions in order: the address, and the number of accesses.
+    pub executed: Vec<(u64, u32)>,
+    /// Their accesses, in order.
+    pub accesses: Vec<Access>,
+    /// The machine code of each.
+    pub code: BTreeMap<u64, Step>,
+    /// Addresses of calls through the table.
+    pub sites: BTreeSet<u64>,
+    table: Range<u64>,
+    factory: InstructionInfoFactory,
+    pending: Vec<Access>,
+}
+
+impl Touched {
+    pub(super) fn new(table: Range<u64>) -> Self {
+        Touched {
+            executed: Vec::new(),
+            accesses: Vec::new(),
+            code: BTreeMap::new(),
+            sites: BTreeSet::new(),
+            table,
+            factory: InstructionInfoFactory::new(),
+            pending: Vec::new(),
+        }
+    }
+}
+
+impl Record for Touched {
+    const SKIPS_ALLOCATOR: bool = true;
+
+    fn check_room(&self, more: usize) -> Result<(), TraceError> {
+        if self.executed.len() + more > MAX_TOUCHED_INSTRUCTIONS {
+            Err(TraceError::TooLong { limit: MAX_TOUCHED_INSTRUCTIONS })
+        } else {
+            Ok(())
+        }
+    }
+
+    fn enter(&mut self, steps: &[Step], registers: &Registers) {
+        self.pending.clear();
+        let Some(step) = steps.first() else { return };
+        let value = |register: Register, _, _| emulate::read_register(register, registers);
+        // A string instruction that repeats touches a row of lines.
+        let it = &step.instruction;
+        let repeats = if it.has_rep_prefix() || it.has_repne_prefix() { registers.general[1] } else { 1 };
+        for memory in self.factory.info(it).used_memory() {
+            let (is_load, is_store) = match memory.access() {
+                OpAccess::Read | OpAccess::CondRead => (true, false),
+                OpAccess::Write | OpAccess::CondWrite => (false, true),
+                OpAccess::ReadWrite | OpAccess::ReadCondWrite => (true, true),
+                _ => continue,
+            };
+            let Some(at) = memory.virtual_address(0, value) else { continue };
+            let bytes = repeats.saturating_mul(memory.memory_size().size().max(1) as u64).min(MAX_REPEATED_BYTES);
+            for at in (at..at.saturating_add(bytes.max(1))).step_by(64) {
+                self.pending.extend(is_load.then_some(Access { at, is_store: false }));
+                self.pending.extend(is_store.then_some(Access { at, is_store: true }));
+            }
+        }
+    }
+
+    fn add(&mut self, steps: &[Step]) {
+        let Some(step) = steps.first() else { return };
+        let it = &step.instruction;
+        let word = it.is_ip_rel_memory_operand().then(|| it.ip_rel_memory_address());
+        if it.is_call_near_indirect() && word.is_some_and(|word| self.table.contains(&word)) {
+            self.sites.insert(step.address());
+        }
+        self.executed.push((step.address(), self.pending.len() as u32));
+        self.accesses.append(&mut self.pending);
+        self.code.entry(step.address()).or_insert(*step);
+    }
+}
