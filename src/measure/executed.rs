@@ -15,7 +15,7 @@ use super::trace::{TraceError, Tracer};
 use crate::clock::Clock;
 use crate::kernel::Machine;
 use crate::stats::surroundings::Surroundings;
-use crate::workload::{Failure, PARTS, Run};
+use crate::workload::{Failure, PARTS, PROBES, Run};
 
 /// The reason why instructions were not counted.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +83,7 @@ impl Unit<'_> {
         call.failure.map_or(Ok(watched.finish()), |failure| Err(failure.into()))
     }
 
-    /// Records every instruction and access of a run, with the calls through the table of words at these addresses.
+    /// Records every instruction and access of the timed parts of a run, with the calls through the table of words at these addresses.
     ///
     /// # Errors
     /// As for [`Unit::instructions`].
@@ -91,7 +91,7 @@ impl Unit<'_> {
         let mut call = Call { run: self.run, machine: self.machine, seed: self.seed, failure: None };
         let args = [(&raw mut call) as u64, 0, 0, 0];
         // SAFETY: `run_call` takes the address of a call, which lives until it returns.
-        let touched = unsafe { tracer.touch(run_call, &args, self.units, table) }?;
+        let touched = unsafe { tracer.touch(run_call, &args, self.units, table, PROBES) }?;
         call.failure.map_or(Ok(touched), |failure| Err(failure.into()))
     }
 

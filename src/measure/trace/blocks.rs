@@ -171,7 +171,7 @@ impl Tracer {
     }
 
     /// Runs `run(args, passes)` and records each instruction with its accesses to memory. `table` has the words that
-    /// hooks are called through.
+    /// hooks are called through. What comes before time stamp number `stamps` is left out.
     ///
     /// # Safety
     /// As for [`Trace::trace`].
@@ -184,10 +184,11 @@ impl Tracer {
         args: &[u64; 4],
         passes: u64,
         table: Range<u64>,
+        stamps: usize,
     ) -> Result<Touched, TraceError> {
         // Registers are known between blocks.
         self.block_instructions = 1;
-        let mut touched = Touched::new(table);
+        let mut touched = Touched::new(table, stamps);
         // SAFETY: the contract of `run` is that of `trace`, which this function's caller meets.
         let run = unsafe { self.run(run, args, passes, &mut touched) };
         self.block_instructions = MAX_BLOCK_INSTRUCTIONS;

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use iced_x86::{InstructionInfoFactory, OpAccess, Register};
+use iced_x86::{InstructionInfoFactory, Mnemonic, OpAccess, Register};
 
-use super::blocks::Record;
+use super::blocks::{MAX_COUNTED_INSTRUCTIONS, Record};
 use super::emulate;
 use super::switch::Registers;
 use super::{Step, TraceError};
 
 /// Bound on the recorded instructions: they take 40 bytes of memory each, and a microsecond.
-const MAX_TOUCHED_INSTRUCTIONS: usize = 1 << 22;
+const MAX_TOUCHED_INSTRUCTIONS: usize = 1 << 23;
 /// Bytes that a string instruction writes or reads at a time, at most.
 const MAX_REPEATED_BYTES: u64 = 1 << 20;
 
@@ -35,18 +35,24 @@ pub(crate) struct Touched {
     /// Addresses of calls through the table.
     pub sites: BTreeSet<u64>,
     table: Range<u64>,
+    /// Time stamps that are read before the first recorded instruction.
+    stamps: usize,
+    /// All executed instructions.
+    all: usize,
     factory: InstructionInfoFactory,
     pending: Vec<Access>,
 }
 
 impl Touched {
-    pub(super) fn new(table: Range<u64>) -> Self {
+    pub(super) fn new(table: Range<u64>, stamps: usize) -> Self {
         Touched {
             executed: Vec::new(),
             accesses: Vec::new(),
             code: BTreeMap::new(),
             sites: BTreeSet::new(),
             table,
+            stamps,
+            all: 0,
             factory: InstructionInfoFactory::new(),
             pending: Vec::new(),
         }
@@ -57,16 +63,17 @@ impl Record for Touched {
     const SKIPS_ALLOCATOR: bool = true;
 
     fn check_room(&self, more: usize) -> Result<(), TraceError> {
-        if self.executed.len() + more > MAX_TOUCHED_INSTRUCTIONS {
-            Err(TraceError::TooLong { limit: MAX_TOUCHED_INSTRUCTIONS })
-        } else {
-            Ok(())
+        for (count, limit) in [(self.executed.len(), MAX_TOUCHED_INSTRUCTIONS), (self.all, MAX_COUNTED_INSTRUCTIONS)] {
+            if count + more > limit {
+                return Err(TraceError::TooLong { limit });
+            }
         }
+        Ok(())
     }
 
     fn enter(&mut self, steps: &[Step], registers: &Registers) {
         self.pending.clear();
-        let Some(step) = steps.first() else { return };
+        let Some(step) = steps.first().filter(|_| self.stamps == 0) else { return };
         let value = |register: Register, _, _| emulate::read_register(register, registers);
         // A string instruction that repeats touches a row of lines.
         let it = &step.instruction;
@@ -90,6 +97,11 @@ impl Record for Touched {
     fn add(&mut self, steps: &[Step]) {
         let Some(step) = steps.first() else { return };
         let it = &step.instruction;
+        self.all += 1;
+        if self.stamps > 0 {
+            self.stamps -= usize::from(it.mnemonic() == Mnemonic::Rdtsc);
+            return;
+        }
         let word = it.is_ip_rel_memory_operand().then(|| it.ip_rel_memory_address());
         if it.is_call_near_indirect() && word.is_some_and(|word| self.table.contains(&word)) {
             self.sites.insert(step.address());
