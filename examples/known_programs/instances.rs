@@ -1,10 +1,10 @@
 //! Instances of a function, one after another, and the hooks that they call.
 
-use pvbench::op::mmu::{PteVal, SetPte};
+use pvbench::op::mmu::{MakePte, PteVal};
 use pvbench::prelude::*;
 
 /// The ops that programs call.
-pub type Hooks = (PteVal, SetPte);
+pub type Hooks = (MakePte, PteVal);
 
 /// The environment of all programs.
 pub type Here = NoKernel<Hooks>;
@@ -17,12 +17,12 @@ pub fn value<D: Dispatch>(word: u64) -> u64 {
     unsafe { D::call::<PteVal>((word,)) }
 }
 
-/// Stores a value through a hook.
+/// Stores what a hook makes of a value.
 #[inline(always)]
 pub fn store<D: Dispatch>(to: &mut u64, word: u64) {
-    // SAFETY: `call` needs arguments that the op accepts and a bound mechanism: the op writes one word, which is
-    // borrowed for it, and pvbench binds before it runs a unit.
-    unsafe { D::call::<SetPte>((std::ptr::from_mut(to) as u64, word)) };
+    // SAFETY: `call` needs arguments that the op accepts and a bound mechanism: `MakePte` takes any word, and pvbench
+    // binds before it runs a unit.
+    *to = unsafe { D::call::<MakePte>((word,)) };
 }
 
 /// A multiplier of its own for each instance.

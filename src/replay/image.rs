@@ -13,8 +13,10 @@ use crate::patch::nops;
 /// How the sites of a replay reach their bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SiteKind {
-    /// A short body stands in the place of its call; a longer one is called directly, as after patching.
+    /// A short body stands in the place of its call; a longer one is called directly.
     Inline,
+    /// As Linux patches its sites: the bodies of a list stand in the place of their calls; the others are called.
+    Patched,
     /// A direct call.
     Direct,
     /// A call through a table.
@@ -25,15 +27,18 @@ pub enum SiteKind {
 
 impl SiteKind {
     /// All of them.
-    pub const ALL: [SiteKind; 4] = [SiteKind::Inline, SiteKind::Direct, SiteKind::Table, SiteKind::Retpoline];
+    pub const ALL: [SiteKind; 5] =
+        [SiteKind::Inline, SiteKind::Patched, SiteKind::Direct, SiteKind::Table, SiteKind::Retpoline];
     /// The mechanisms that are compared with `inline`.
-    pub const TREATMENTS: [SiteKind; 3] = [SiteKind::Direct, SiteKind::Table, SiteKind::Retpoline];
+    pub const TREATMENTS: [SiteKind; 4] =
+        [SiteKind::Patched, SiteKind::Direct, SiteKind::Table, SiteKind::Retpoline];
 
     /// Its name, as in the cells of a report.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             SiteKind::Inline => "inline",
+            SiteKind::Patched => "patched",
             SiteKind::Direct => "direct",
             SiteKind::Table => "table",
             SiteKind::Retpoline => "retpoline",
@@ -212,13 +217,14 @@ impl Writer<'_> {
 
     fn site(&mut self, site: &Site, width: usize, kind: SiteKind) {
         let start = self.at;
+        let kind = if kind == SiteKind::Patched && site.is_patched { SiteKind::Inline } else { kind };
         match (kind, &site.inline) {
             (SiteKind::Inline, Some(body)) => {
                 for (item, length) in body {
                     self.put(&encode(*item, usize::from(*length)));
                 }
             }
-            (SiteKind::Inline, None) | (SiteKind::Direct, _) => self.relative(&[0xe8], self.of.place(site.body)),
+            (SiteKind::Inline, None) | (SiteKind::Patched | SiteKind::Direct, _) => self.relative(&[0xe8], self.of.place(site.body)),
             (SiteKind::Table, _) => self.relative(&[0xff, 0x15], site.slot as usize * 8),
             (SiteKind::Retpoline, _) => self.relative(&[0xe8], self.of.reserved.thunk(site.slot)),
         }

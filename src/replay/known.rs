@@ -8,6 +8,8 @@ use crate::linux::record::recording::{About, Kernel, Recording, Whole};
 use crate::linux::record::trace::{Code, Event, Window};
 use crate::measure::trace::touched::Touched;
 use crate::measure::workload_bench::WorkloadBench;
+use crate::op::BodyKind;
+use crate::patch::rules::targets;
 
 /// Instructions of a window: as many as the recordings that ship with the program have.
 const INSTRUCTIONS: u64 = 3_000_000;
@@ -26,14 +28,7 @@ pub fn record(bench: &mut WorkloadBench, workload: &str, unit: &str) -> Result<R
 
 fn convert_parts(touched: &Touched, workload: &str, unit: &str, units: u64) -> Result<Recording, String> {
     // Each part begins with a time stamp.
-    let is_stamp = |at: &u64| touched.code.get(at).is_some_and(|step| step.bytes() == [0x0f, 0x31]);
-    let stamps: Vec<usize> = touched
-        .executed
-        .iter()
-        .enumerate()
-        .filter_map(|(index, (at, _))| is_stamp(at).then_some(index))
-        .collect();
-    let [.., first, _, _, last] = stamps[..] else { return Err("the run has no parts".to_owned()) };
+    let [.., first, _, _, last] = touched.stamps[..] else { return Err("the run has no parts".to_owned()) };
     let mut window = Window::default();
     let mut accesses = touched.accesses.iter();
     for (index, (at, count)) in touched.executed.iter().enumerate() {
@@ -49,7 +44,9 @@ fn convert_parts(touched: &Touched, workload: &str, unit: &str, units: u64) -> R
         bytes.iter_mut().zip(step.bytes()).for_each(|(to, from)| *to = *from);
         window.code.insert(*at, Code { length: step.bytes().len() as u8, bytes });
     }
-    let sites: BTreeMap<u64, String> = touched.sites.iter().map(|site| (*site, "hook".to_owned())).collect();
+    let ops = targets(BodyKind::Native);
+    let name = |slot: &usize| ops.get(slot).map_or("own", |target| target.op).to_owned();
+    let sites: BTreeMap<u64, String> = touched.sites.iter().map(|(site, slot)| (*site, name(slot))).collect();
     let about = About {
         workload: workload.to_owned(),
         unit: unit.to_owned(),

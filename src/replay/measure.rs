@@ -9,6 +9,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::result::{self, PlacementResult, ReplayResult};
 use super::skeleton::{Loaded, Skeleton};
+use super::window::ReplayWindow;
 use super::{Assumptions, ReplayError, SiteKind};
 use crate::clock::Clock;
 use crate::linux::record::recording::Recording;
@@ -55,20 +56,6 @@ pub struct ReplayPlan {
     pub seed: u64,
 }
 
-/// The executed runs of the first `part` of a recording's units, and the number of units.
-fn cut(recording: &Recording, part: f64) -> (usize, f64) {
-    let all = recording.about.units.max(1) as f64;
-    let first = recording.sequence.first();
-    // A unit begins with the run that the window begins with; there may be several in a unit.
-    let begins: Vec<usize> =
-        (0..recording.sequence.len()).filter(|index| recording.sequence.get(*index) == first).collect();
-    let wanted = (begins.len() as f64 * part.clamp(0.0, 1.0)).round() as usize;
-    match begins.get(wanted.max(1)) {
-        Some(end) => (*end, all * wanted.max(1) as f64 / begins.len() as f64),
-        None => (recording.sequence.len(), all),
-    }
-}
-
 /// Measures the replay of a recording. `step` is called before each placement.
 ///
 /// # Errors
@@ -79,7 +66,7 @@ pub fn measure(
     stop: &AtomicBool,
     step: &(dyn Fn(usize) + Sync),
 ) -> Result<ReplayResult, ReplayError> {
-    let (runs, units) = cut(recording, plan.part);
+    let ReplayWindow { runs, units } = ReplayWindow::of(recording, plan.part);
     let mut rng = Pcg64Mcg::seed_from_u64(plan.seed);
     let core = CoreProbe::new(Clock::Tsc);
     let ticks_per_second = Clock::Tsc.ticks_per_second(Duration::from_millis(20));
@@ -94,7 +81,7 @@ pub fn measure(
             return Err(ReplayError::Interrupted);
         }
         step(placements.len());
-        let skeleton = Skeleton::of(recording, 0..runs, plan.assumptions, plan.seed.wrapping_add(number as u64))?;
+        let skeleton = Skeleton::of(recording, runs.clone(), plan.assumptions, plan.seed.wrapping_add(number as u64))?;
         let copies = [skeleton.load()?, skeleton.load()?];
         let mut bench =
             ReplayBench { copies, plan, core: &core, units, passes: 1, ticks_per_second, interrupted: 0, step: 1 };

@@ -98,6 +98,13 @@ impl Memory {
         [self.stream, self.stream + self.stream_bytes]
     }
 
+    /// The stream.
+    #[cfg(test)]
+    pub(super) fn stream_bytes(&self) -> &[u8] {
+        // SAFETY: the stream has as many bytes, which `new` wrote and nothing changes.
+        unsafe { std::slice::from_raw_parts(self.stream as *const u8, self.stream_bytes) }
+    }
+
     /// Address of the upper end of the stack.
     pub(super) fn stack(&self) -> usize {
         self.stack

@@ -20,6 +20,8 @@ mod error;
 mod facts;
 mod flow;
 mod image;
+#[cfg(test)]
+mod interpreter;
 mod item;
 pub mod known;
 pub mod measure;
@@ -30,6 +32,9 @@ pub mod result;
 mod run;
 pub mod skeleton;
 mod stream;
+#[cfg(test)]
+mod tests;
+pub mod window;
 
 pub use error::ReplayError;
 pub use image::SiteKind;

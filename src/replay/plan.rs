@@ -3,6 +3,8 @@
 //! What reads the stream takes the place of an instruction without memory, where the block has one, so that the number
 //! of instructions stays.
 
+use std::collections::HashSet;
+
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
 
@@ -12,6 +14,8 @@ use super::data::is_access;
 use super::flow::{End, Flow};
 use super::item::{Item, LEGACY, Operand, ZEROS};
 use crate::linux::record::recording::{Class, Instruction, Recording};
+use crate::op::{BodyKind, Bytes};
+use crate::patch::rules::targets;
 use crate::stats::surroundings::LINE_BITS;
 
 /// Instructions of a hook's body that is put in the place of its call; a longer body stays a function.
@@ -87,6 +91,8 @@ pub(super) struct Site {
     pub calls: u64,
     /// Index of the op.
     pub op: u16,
+    /// Whether Linux puts the body in the place of the call.
+    pub is_patched: bool,
 }
 
 /// The code of all blocks.
@@ -169,7 +175,11 @@ impl Plan {
             }
             plan.blocks.push(planned);
         }
+        let patched: HashSet<&str> =
+            targets(BodyKind::Native).values().filter(|it| it.bytes != Bytes::Call).map(|it| it.op).collect();
         for site in &mut plan.sites {
+            site.is_patched =
+                recording.about.ops.get(usize::from(site.op)).is_some_and(|op| patched.contains(op.as_str()));
             site.inline = find_body(flow, &plan.blocks, site.body);
         }
         plan
@@ -390,7 +400,7 @@ impl Builder<'_> {
                 after.push(Item::Site { site: plan.sites.len() as u32 });
                 let op = if let Class::Hook(op) = class { op } else { 0 };
                 let (slot, calls) = (slot as u32, u64::from(executed));
-                plan.sites.push(Site { body, inline: None, slot, recorded: length, calls, op });
+                plan.sites.push(Site { body, inline: None, slot, recorded: length, calls, op, is_patched: false });
             }
         }
         for item in before {

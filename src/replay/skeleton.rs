@@ -133,6 +133,30 @@ impl Skeleton {
     }
 }
 
+#[cfg(test)]
+impl Skeleton {
+    pub(super) fn image(&self, kind: SiteKind, base: usize) -> Vec<u8> {
+        self.writer().write(kind, base)
+    }
+
+    /// Offsets of all sites in order, with their ops.
+    pub(super) fn sites(&self) -> Vec<(usize, u16)> {
+        let offsets = self.writer().write_sites(SiteKind::Inline);
+        let mut sites: Vec<(usize, u16)> =
+            offsets.iter().zip(&self.plan.sites).map(|((offset, _), site)| (*offset, site.op)).collect();
+        sites.sort_unstable();
+        sites
+    }
+
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    pub(super) fn entry(&self) -> usize {
+        self.writer().entry()
+    }
+}
+
 impl Loaded {
     /// Brings all sites to a mechanism. Nothing else changes, neither bytes nor addresses.
     ///

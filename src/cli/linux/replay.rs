@@ -49,7 +49,7 @@ pub struct ReplayArgs {
     /// Replay workloads of this suite, which are recorded now: what their hooks cost can be measured
     #[arg(long)]
     own: bool,
-    /// Mechanisms: direct, table, retpoline (globs, separated by commas)
+    /// Mechanisms: patched, direct, table, retpoline (globs, separated by commas)
     #[arg(long, value_name = "GLOB")]
     mechanism: Vec<String>,
     /// Placements of code and data, each drawn anew

@@ -1,6 +1,6 @@
 //! A trace with the addresses that each instruction reads and writes, from the registers before it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use iced_x86::{InstructionInfoFactory, Mnemonic, OpAccess, Register};
@@ -32,11 +32,14 @@ pub(crate) struct Touched {
     pub accesses: Vec<Access>,
     /// The machine code of each.
     pub code: BTreeMap<u64, Step>,
-    /// Addresses of calls through the table.
-    pub sites: BTreeSet<u64>,
+    /// Addresses of calls through the table, each with the index of its word.
+    pub sites: BTreeMap<u64, usize>,
+    /// Indexes of the executed time stamps of this program's clock.
+    pub stamps: Vec<usize>,
     table: Range<u64>,
+    is_after_fence: bool,
     /// Time stamps that are read before the first recorded instruction.
-    stamps: usize,
+    skipped: usize,
     /// All executed instructions.
     all: usize,
     factory: InstructionInfoFactory,
@@ -49,9 +52,11 @@ impl Touched {
             executed: Vec::new(),
             accesses: Vec::new(),
             code: BTreeMap::new(),
-            sites: BTreeSet::new(),
+            sites: BTreeMap::new(),
+            stamps: Vec::new(),
             table,
-            stamps,
+            is_after_fence: false,
+            skipped: stamps,
             all: 0,
             factory: InstructionInfoFactory::new(),
             pending: Vec::new(),
@@ -73,7 +78,7 @@ impl Record for Touched {
 
     fn enter(&mut self, steps: &[Step], registers: &Registers) {
         self.pending.clear();
-        let Some(step) = steps.first().filter(|_| self.stamps == 0) else { return };
+        let Some(step) = steps.first().filter(|_| self.skipped == 0) else { return };
         let value = |register: Register, _, _| emulate::read_register(register, registers);
         // A string instruction that repeats touches a row of lines.
         let it = &step.instruction;
@@ -98,13 +103,19 @@ impl Record for Touched {
         let Some(step) = steps.first() else { return };
         let it = &step.instruction;
         self.all += 1;
-        if self.stamps > 0 {
-            self.stamps -= usize::from(it.mnemonic() == Mnemonic::Rdtsc);
+        // The clock fences its time stamps; a kernel's need not be.
+        let is_stamp = it.mnemonic() == Mnemonic::Rdtsc && self.is_after_fence;
+        self.is_after_fence = it.mnemonic() == Mnemonic::Lfence;
+        if self.skipped > 0 {
+            self.skipped -= usize::from(is_stamp);
             return;
         }
+        if is_stamp {
+            self.stamps.push(self.executed.len());
+        }
         let word = it.is_ip_rel_memory_operand().then(|| it.ip_rel_memory_address());
-        if it.is_call_near_indirect() && word.is_some_and(|word| self.table.contains(&word)) {
-            self.sites.insert(step.address());
+        if let Some(word) = word.filter(|word| it.is_call_near_indirect() && self.table.contains(word)) {
+            self.sites.insert(step.address(), (word - self.table.start) as usize / size_of::<usize>());
         }
         self.executed.push((step.address(), self.pending.len() as u32));
         self.accesses.append(&mut self.pending);
