@@ -56,8 +56,8 @@ struct Assigner {
     choices: Vec<u8>,
     /// Lines of the accesses of a run, in order.
     found: Vec<Option<u64>>,
-    /// Further lines of a string instruction.
-    repeats: Vec<u32>,
+    /// Further lines of a string instruction, and the first that it writes.
+    repeats: Vec<(u32, Option<u64>)>,
 }
 
 /// What an instruction takes of the touches.
@@ -95,7 +95,7 @@ impl Accesses {
                 .filter(|index| execution.code.get(*index).is_some_and(touches))
                 .collect();
             assigner.assign(execution.code, first, &wanting, execution.touches, &mut all);
-            for ((index, line), repeats) in wanting.iter().zip(&assigner.found).zip(&assigner.repeats) {
+            for ((index, line), (repeats, written)) in wanting.iter().zip(&assigner.found).zip(&assigner.repeats) {
                 let Some(it) = execution.code.get(*index) else { continue };
                 if !is_access(it) {
                     all.implicit += u64::from(line.is_some());
@@ -104,9 +104,12 @@ impl Accesses {
                     }
                     continue;
                 }
+                // A copy reads a line first; the replay writes only.
+                let copied = written.filter(|to| it.is_rep && line.is_none_or(|line| line.abs_diff(*to) > 1));
                 if it.is_rep {
-                    all.repeated.push(u32::from(line.is_some()) + repeats);
+                    all.repeated.push(repeats + u32::from(copied.is_none() && line.is_some()));
                 }
+                let line = copied.or(*line);
                 let number = line.map_or(NO_LINE, |line| {
                     let next = numbers.len() as u32;
                     let number = *numbers.entry(line).or_insert(next);
@@ -136,7 +139,7 @@ impl Assigner {
         self.found.clear();
         self.found.resize(rows, None);
         self.repeats.clear();
-        self.repeats.resize(rows, 0);
+        self.repeats.resize(rows, (0, None));
         if columns == 0 {
             return;
         }
@@ -197,8 +200,13 @@ impl Assigner {
                 column = column.saturating_sub(1);
                 let above = row.checked_sub(1);
                 let is_rep = above.and_then(|row| code.get(*wanting.get(row)?)).is_some_and(|it| it.is_rep);
+                let touch = touches.get(column);
                 match above.and_then(|row| self.repeats.get_mut(row)).filter(|_| is_rep) {
-                    Some(repeats) => *repeats += 1,
+                    // Of a copy, what it writes counts.
+                    Some((repeats, written)) if touch.is_some_and(|touch| touch.is_store) => {
+                        (*repeats, *written) = (*repeats + 1, touch.map(|touch| touch.line));
+                    }
+                    Some(_) => {}
                     None => all.left_over += 1,
                 }
                 continue;
