@@ -19,11 +19,15 @@ mod sorted;
 mod tree;
 mod vm;
 
+use pvbench::dispatch::{Inline, Retpoline, Site, Table};
 use pvbench::prelude::*;
 
+type Compared = (Inline, Table, Site, Retpoline);
 type Programs =
     (hashed::Hashed, linked::Linked, mixed::Mixed, parsed::Parsed, sorted::Sorted, tree::Tree, vm::Interpreted);
 
 fn main() -> std::process::ExitCode {
-    pvbench::main(Suite::builder("known_programs").ops::<instances::Hooks>().workloads::<Programs>().build())
+    // Each instance is compiled with each mechanism.
+    let suite = Suite::builder("known_programs").ops::<instances::Hooks>().only_mechanisms::<Compared>();
+    pvbench::main(suite.workloads::<Programs>().build())
 }

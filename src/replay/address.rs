@@ -193,10 +193,12 @@ fn choose(choices: &mut [Choice], only_undo: bool) -> bool {
                 Address::Streamed(self::base(at))
             }
             Address::Streamed(_) if !only_undo && !choice.is_locked && !pinned.get(at).copied().unwrap_or(true) => {
-                let usable = choice.distances.iter().zip(&choice.writers).enumerate().find(|(_, (distance, writer))| {
-                    let holds = distance.unsigned_abs() <= MAX_DISTANCE as u64;
-                    holds && matches!(choices.get(**writer as usize).map(|it| it.address), Some(Address::Streamed(_)))
-                });
+                let usable =
+                    choice.distances.iter().zip(&choice.writers).enumerate().find(|(_, (distance, writer))| {
+                        let holds = distance.unsigned_abs() <= MAX_DISTANCE as u64;
+                        holds
+                            && matches!(choices.get(**writer as usize).map(|it| it.address), Some(Address::Streamed(_)))
+                    });
                 let Some((base, (distance, writer))) = usable else { continue };
                 if let Some(pinned) = pinned.get_mut(*writer as usize) {
                     *pinned = true;

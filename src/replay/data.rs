@@ -91,9 +91,8 @@ impl Accesses {
         let executed = recording.sequence.iter().zip(recording.executions());
         for (run, execution) in executed.take(runs.end).skip(runs.start) {
             let first = recording.runs.get(*run as usize).map_or(0, |run| run.first as usize);
-            let wanting: Vec<usize> = (0..execution.code.len())
-                .filter(|index| execution.code.get(*index).is_some_and(touches))
-                .collect();
+            let wanting: Vec<usize> =
+                (0..execution.code.len()).filter(|index| execution.code.get(*index).is_some_and(touches)).collect();
             assigner.assign(execution.code, first, &wanting, execution.touches, &mut all);
             for ((index, line), (repeats, written)) in wanting.iter().zip(&assigner.found).zip(&assigner.repeats) {
                 let Some(it) = execution.code.get(*index) else { continue };
@@ -127,14 +126,7 @@ impl Accesses {
 
 impl Assigner {
     /// Finds the line of each instruction of `wanting`.
-    fn assign(
-        &mut self,
-        code: &[Instruction],
-        first: usize,
-        wanting: &[usize],
-        touches: &[Touch],
-        all: &mut Accesses,
-    ) {
+    fn assign(&mut self, code: &[Instruction], first: usize, wanting: &[usize], touches: &[Touch], all: &mut Accesses) {
         let (rows, columns) = (wanting.len(), touches.len());
         self.found.clear();
         self.found.resize(rows, None);

@@ -30,8 +30,7 @@ impl SiteKind {
     pub const ALL: [SiteKind; 5] =
         [SiteKind::Inline, SiteKind::Patched, SiteKind::Direct, SiteKind::Table, SiteKind::Retpoline];
     /// The mechanisms that are compared with `inline`.
-    pub const TREATMENTS: [SiteKind; 4] =
-        [SiteKind::Patched, SiteKind::Direct, SiteKind::Table, SiteKind::Retpoline];
+    pub const TREATMENTS: [SiteKind; 4] = [SiteKind::Patched, SiteKind::Direct, SiteKind::Table, SiteKind::Retpoline];
 
     /// Its name, as in the cells of a report.
     #[must_use]
@@ -224,7 +223,9 @@ impl Writer<'_> {
                     self.put(&encode(*item, usize::from(*length)));
                 }
             }
-            (SiteKind::Inline, None) | (SiteKind::Patched | SiteKind::Direct, _) => self.relative(&[0xe8], self.of.place(site.body)),
+            (SiteKind::Inline, None) | (SiteKind::Patched | SiteKind::Direct, _) => {
+                self.relative(&[0xe8], self.of.place(site.body))
+            }
             (SiteKind::Table, _) => self.relative(&[0xff, 0x15], site.slot as usize * 8),
             (SiteKind::Retpoline, _) => self.relative(&[0xe8], self.of.reserved.thunk(site.slot)),
         }

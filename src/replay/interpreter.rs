@@ -197,8 +197,7 @@ impl<'a> Interpreter<'a> {
             Mnemonic::Jmp if it.code() == Code::Jmp_rm64 => return self.operand(it, 0),
             Mnemonic::Jmp => return it.near_branch_target(),
             Mnemonic::Call => {
-                let target =
-                    if it.code() == Code::Call_rm64 { self.operand(it, 0) } else { it.near_branch_target() };
+                let target = if it.code() == Code::Call_rm64 { self.operand(it, 0) } else { it.near_branch_target() };
                 self.push(next);
                 return target;
             }

@@ -34,38 +34,75 @@ pub(super) enum Operand {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Item {
     /// An operation of two registers; `adds` makes it wait for both.
-    Other { to: u8, from: u8, adds: bool },
+    Other {
+        to: u8,
+        from: u8,
+        adds: bool,
+    },
     /// Does nothing.
     Filler,
-    Load { to: u8, operand: Operand },
-    Store { from: u8, operand: Operand },
+    Load {
+        to: u8,
+        operand: Operand,
+    },
+    Store {
+        from: u8,
+        operand: Operand,
+    },
     /// Reads an address from the stream.
-    Address { base: u8, at: i32, after: u8 },
+    Address {
+        base: u8,
+        at: i32,
+        after: u8,
+    },
     /// Writes lines of zeros, whose number the stream has.
-    Repeat { operand: Operand, at: i32 },
+    Repeat {
+        operand: Operand,
+        at: i32,
+    },
     /// Moves to the next record of the stream.
-    Advance { bytes: i32 },
+    Advance {
+        bytes: i32,
+    },
     /// Sets the flags as of "not equal".
     Test,
     /// Compares a byte of the stream with a register of zeros.
-    Compare { at: i32, with: u8 },
+    Compare {
+        at: i32,
+        with: u8,
+    },
     /// Reads a target from the stream: two instructions.
-    Target { at: i32 },
+    Target {
+        at: i32,
+    },
     /// Takes the address of a block as target.
-    KnownTarget { block: u32 },
+    KnownTarget {
+        block: u32,
+    },
     /// Takes stack and target from the stream, and returns there: six instructions.
-    Leave { stack: i32, target: i32 },
+    Leave {
+        stack: i32,
+        target: i32,
+    },
     /// Jumps if the flags are "not equal".
-    Taken { block: u32 },
+    Taken {
+        block: u32,
+    },
     /// Never jumps.
     Untaken,
-    Jump { block: u32 },
+    Jump {
+        block: u32,
+    },
     JumpTarget,
-    Call { block: u32 },
+    Call {
+        block: u32,
+    },
     CallTarget,
     Return,
     /// A call site of a hook, by its number.
-    Site { site: u32 },
+    Site {
+        site: u32,
+    },
     /// The end of a pass is here.
     Head,
 }

@@ -23,7 +23,7 @@ const WINDOW: Duration = Duration::from_millis(5);
 /// Passes of a window at least.
 const MIN_PASSES: u64 = 3;
 /// Further passes that replace interrupted ones, as a multiple of those wanted.
-const MAX_TRIES: u64 = 3;
+const MAX_TRIES: u64 = 5;
 /// Samples of the core's cycle in a probe, of which the median counts.
 const PROBE_SAMPLES: usize = 5;
 /// Blocks that are tried for each that is wanted.
@@ -83,8 +83,7 @@ pub fn measure(
         step(placements.len());
         let skeleton = Skeleton::of(recording, runs.clone(), plan.assumptions, plan.seed.wrapping_add(number as u64))?;
         let copies = [skeleton.load()?, skeleton.load()?];
-        let mut bench =
-            ReplayBench { copies, plan, core: &core, units, passes: 1, ticks_per_second, interrupted: 0, step: 1 };
+        let mut bench = ReplayBench { copies, plan, core: &core, units, passes: 1, ticks_per_second, step: 1 };
         bench.find_passes()?;
         let mut kept = Vec::new();
         for _ in 0..MAX_BLOCKS_PER_WANTED * plan.blocks {
@@ -127,7 +126,6 @@ struct ReplayBench<'a> {
     /// Passes of a window.
     passes: u64,
     ticks_per_second: f64,
-    interrupted: u64,
     /// Passes before a window, which are not timed.
     step: u64,
 }
@@ -181,15 +179,17 @@ impl Bench for ReplayBench<'_> {
             loaded.run(self.step);
         }
         let mut passes = Vec::with_capacity(self.passes as usize);
+        let mut is_cold = false;
         for _ in 0..MAX_TRIES * self.passes {
             if passes.len() as u64 == self.passes {
                 break;
             }
             let (ticks, was_interrupted) = self.time_pass(copy);
-            self.interrupted += u64::from(was_interrupted);
-            if !was_interrupted {
+            // The pass after an interruption fills the caches again.
+            if !was_interrupted && !is_cold {
                 passes.push(ticks);
             }
+            is_cold = was_interrupted;
         }
         Ok(median(&passes).map_or(f64::NAN, |ticks| ticks / self.units))
     }

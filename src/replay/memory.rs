@@ -62,9 +62,11 @@ impl Memory {
         let start = NonNull::new(mapped.map_err(failed)?.cast::<u8>()).ok_or(failed(rustix::io::Errno::NOMEM))?;
         let mut memory = Memory { start, bytes, stream: 0, stream_bytes: stream.len(), stack: 0 };
         let data = memory.data();
-        for (from, to) in
-            [(0, arena.bytes.next_multiple_of(PAGE_BYTES)), (parts.stack, parts.stack_end), (parts.stream, parts.stream_end)]
-        {
+        for (from, to) in [
+            (0, arena.bytes.next_multiple_of(PAGE_BYTES)),
+            (parts.stack, parts.stack_end),
+            (parts.stream, parts.stream_end),
+        ] {
             if from == to {
                 continue;
             }

@@ -60,9 +60,8 @@ impl Places {
     ) -> Result<Places, ReplayError> {
         let groups = group(find_fragments(recording, flow), rng);
         let widths = plan.sites.iter().map(|site| {
-            let body: usize = site.inline.iter().flatten().map(|(item, length)| {
-                encode(*item, usize::from(*length)).len()
-            }).sum();
+            let body: usize =
+                site.inline.iter().flatten().map(|(item, length)| encode(*item, usize::from(*length)).len()).sum();
             body.max(TABLE_CALL_BYTES).max(usize::from(site.recorded))
         });
         let mut places = Places {
@@ -151,9 +150,27 @@ impl Places {
 
     fn length(&self, item: Item, wanted: usize, is_short: bool) -> usize {
         match item {
-            Item::Taken { .. } => if is_short { 2 } else { 6 },
-            Item::Untaken => if wanted < 6 { 2 } else { 6 },
-            Item::Jump { .. } => if is_short { 2 } else { 5 },
+            Item::Taken { .. } => {
+                if is_short {
+                    2
+                } else {
+                    6
+                }
+            }
+            Item::Untaken => {
+                if wanted < 6 {
+                    2
+                } else {
+                    6
+                }
+            }
+            Item::Jump { .. } => {
+                if is_short {
+                    2
+                } else {
+                    5
+                }
+            }
             Item::Call { .. } => 5,
             Item::KnownTarget { .. } => 7,
             Item::Head => HEAD_BYTES,

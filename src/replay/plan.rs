@@ -354,11 +354,8 @@ impl Builder<'_> {
         let (class, length) = last.map_or((Class::Other, 0), |last| (last.class, last.length));
         let is_indirect = class == Class::Indirect;
         // A fault or an interrupt left a block whose last instruction is in place already.
-        let length = if matches!(class, Class::Load | Class::Store | Class::Other | Class::Privileged(_)) {
-            0
-        } else {
-            length
-        };
+        let length =
+            if matches!(class, Class::Load | Class::Store | Class::Other | Class::Privileged(_)) { 0 } else { length };
         let mut flags = None;
         let (mut before, mut after) = (Vec::new(), Vec::new());
         match end {

@@ -74,9 +74,8 @@ impl PlacementResult {
         };
         let over = |of: &dyn Fn(&Block<f64>) -> Option<f64>| median(&blocks.iter().filter_map(of).collect::<Vec<_>>());
         let per_hook = |column: usize| over(&|block| Some((cycles(block, column)? - cycles(block, INLINE)?) / hooks));
-        let mechanisms = kinds.iter().enumerate().filter_map(|(index, kind)| {
-            Some((kind.name(), per_hook(COPY + 1 + index)?))
-        });
+        let mechanisms =
+            kinds.iter().enumerate().filter_map(|(index, kind)| Some((kind.name(), per_hook(COPY + 1 + index)?)));
         Some(PlacementResult {
             inline_cycles: over(&|block| cycles(block, INLINE))?,
             repeat: per_hook(REPEAT)?,
@@ -105,9 +104,8 @@ pub(super) fn summarise(
     plan: &ReplayPlan,
     dropped: usize,
 ) -> ReplayResult {
-    let over = |of: &dyn Fn(&PlacementResult) -> Option<f64>| {
-        interval(&placements.iter().filter_map(of).collect::<Vec<_>>())
-    };
+    let over =
+        |of: &dyn Fn(&PlacementResult) -> Option<f64>| interval(&placements.iter().filter_map(of).collect::<Vec<_>>());
     let hooks_per_unit = facts.hooks as f64 / units;
     let by_kind = |factor: f64| -> BTreeMap<&'static str, Interval> {
         let of = |kind: &SiteKind| {

@@ -33,8 +33,7 @@ impl StreamWriter<'_> {
         let mut stream = Vec::new();
         let steps = &self.flow.steps;
         // The last line of each access, by block.
-        let mut last: Vec<Vec<u32>> =
-            (0..self.plan.blocks.len() as u32).map(|block| self.first_lines(block)).collect();
+        let mut last: Vec<Vec<u32>> = (0..self.plan.blocks.len() as u32).map(|block| self.first_lines(block)).collect();
         let is_rep: Vec<Vec<bool>> = (0..self.plan.blocks.len() as u32)
             .map(|block| {
                 let code = self.flow.code(self.recording, block).iter();

@@ -57,7 +57,8 @@ fn every_mechanism_calls_the_recorded_hooks_in_their_order_with_the_recorded_acc
         let hooks: Vec<u16> = executed(&recording, runs.clone())
             .filter_map(|(class, _)| if let Class::Hook(op) = class { Some(op) } else { None })
             .collect();
-        let is = |wanted: Class| executed(&recording, runs.clone()).filter(|(class, rep)| *class == wanted && !rep).count();
+        let is =
+            |wanted: Class| executed(&recording, runs.clone()).filter(|(class, rep)| *class == wanted && !rep).count();
         let [loads, stores, branches] = [Class::Load, Class::Store, Class::Branch].map(|class| is(class) as u64);
         let mut before: Option<Executed> = None;
         for kind in SiteKind::ALL {

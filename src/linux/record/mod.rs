@@ -127,7 +127,12 @@ impl Subject {
         while let Some(window) = trace::read_window(&mut trace)? {
             let Some(workload) = chosen.get(window.repetition / plan.plan.reps as usize) else { continue };
             let about = self.about(workload, plan, tools, &booted, &window);
-            recordings.push(convert::convert(&window, &ops, &|address| self.elf.at(address, MAX_INSTRUCTION_BYTES), about)?);
+            recordings.push(convert::convert(
+                &window,
+                &ops,
+                &|address| self.elf.at(address, MAX_INSTRUCTION_BYTES),
+                about,
+            )?);
         }
         // A trace has 230 MB, and nothing reads it again.
         let _ = fs::remove_file(&booted.trace);
