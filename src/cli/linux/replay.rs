@@ -1,7 +1,8 @@
 //! `pvbench linux replay`: times recordings as generated code, with the hooks behind each mechanism. Experimental.
 
+use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
@@ -18,7 +19,7 @@ use crate::clock::Clock;
 use crate::host::pin;
 use crate::linux::error::LinuxError;
 use crate::linux::record::recording::Recording;
-use crate::linux::record::{read_all, shipped};
+use crate::linux::record::{EXTENSION, read_all, shipped};
 use crate::measure::workload_bench::WorkloadBench;
 use crate::replay::measure::{ReplayPlan, measure};
 use crate::replay::result::ReplayResult;
@@ -49,6 +50,9 @@ pub struct ReplayArgs {
     /// Replay workloads of this suite, which are recorded now: what their hooks cost can be measured
     #[arg(long)]
     own: bool,
+    /// Folder to write the recordings of --own to
+    #[arg(long, value_name = "DIR", requires = "own")]
+    save: Option<PathBuf>,
     /// Mechanisms: patched, direct, table, retpoline (globs, separated by commas)
     #[arg(long, value_name = "GLOB")]
     mechanism: Vec<String>,
@@ -65,10 +69,10 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
     stream_factor: u32,
     /// Operations that wait for the one before, in percent: a recording does not say it
-    #[arg(long, value_name = "PERCENT", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=100))]
+    #[arg(long, value_name = "PERCENT", default_value_t = 40, value_parser = clap::value_parser!(u64).range(0..=100))]
     chained: u64,
     /// Accesses whose address waits for the last load, in percent: a recording does not say it
-    #[arg(long, value_name = "PERCENT", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=100))]
+    #[arg(long, value_name = "PERCENT", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=100))]
     after_load: u64,
     /// Seed of placements and orders
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -174,11 +178,23 @@ fn record_own(args: &ReplayArgs, suite: &Suite) -> Result<Vec<Recording>, CliErr
         let bench = WorkloadBench::new(ops, workloads.to_vec(), args.seed, Clock::Tsc);
         let mut bench = bench.map_err(|error| untraceable(error.to_string()))?;
         match known::record(&mut bench, workload, entry.meta.unit) {
-            Ok(recording) => recordings.push(recording),
+            Ok(recording) => {
+                if let Some(folder) = &args.save {
+                    save(&recording, folder)?;
+                }
+                recordings.push(recording);
+            }
             Err(reason) => warn(&untraceable(reason).to_string()),
         }
     }
     Ok(recordings)
+}
+
+/// Writes a recording to a folder.
+fn save(recording: &Recording, folder: &Path) -> Result<(), LinuxError> {
+    let path = folder.join(format!("{}.{EXTENSION}", recording.about.workload));
+    let written = fs::create_dir_all(folder).and_then(|()| fs::write(&path, recording.to_bytes()?));
+    written.map_err(|source| LinuxError::File { path, source })
 }
 
 fn clip(name: &str) -> String {
