@@ -11,7 +11,6 @@
 
 #[macro_use]
 mod instances;
-mod hashed;
 mod linked;
 mod mixed;
 mod parsed;
@@ -23,8 +22,7 @@ use pvbench::dispatch::{Inline, Retpoline, Site, Table};
 use pvbench::prelude::*;
 
 type Compared = (Inline, Table, Site, Retpoline);
-type Programs =
-    (hashed::Hashed, linked::Linked, mixed::Mixed, parsed::Parsed, sorted::Sorted, tree::Tree, vm::Interpreted);
+type Programs = (linked::Linked, mixed::Mixed, parsed::Parsed, sorted::Sorted, tree::Tree, vm::Interpreted);
 
 fn main() -> std::process::ExitCode {
     // Each instance is compiled with each mechanism.

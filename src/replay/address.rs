@@ -39,7 +39,8 @@ pub(super) struct Addresses {
 struct Choice {
     address: Address,
     is_locked: bool,
-    /// The distance from each register, if it is always the same; `i64::MAX` before the first, `i64::MIN` if it changes.
+    /// The distance from each register, if it is always the same; `i64::MAX` before the first, `i64::MIN` if it
+    /// changes.
     distances: [i64; BASES],
     /// The last access that wrote each register.
     writers: [u32; BASES],
@@ -129,8 +130,8 @@ fn list_executed(flow: &Flow, first: &[u32], accesses: &Accesses) -> Vec<(u32, u
     executed
 }
 
-/// The most frequent line of each access that always touches a stack. The depth of a stack differs from call to call; the
-/// lines of a stack are warm all the same.
+/// The most frequent line of each access that always touches a stack. The depth of a stack differs from call to call;
+/// the lines of a stack are warm all the same.
 fn find_stack_lines(executed: &[(u32, u32)], accesses: &Accesses, slots: usize) -> Vec<Option<u32>> {
     // A vote: the line that is left is the most frequent one, if it has more than half.
     let mut votes: Vec<Option<(u32, u32)>> = vec![Some((0, 0)); slots];
@@ -148,7 +149,8 @@ fn find_stack_lines(executed: &[(u32, u32)], accesses: &Accesses, slots: usize) 
     votes.into_iter().map(|vote| vote.map(|(line, _)| line)).collect()
 }
 
-/// Finds the distance of each access from each register. The window repeats, so it begins with the registers of its end.
+/// Finds the distance of each access from each register. The window repeats, so it begins with the registers of its
+/// end.
 fn find_distances(executed: &[(u32, i64)], choices: &mut [Choice]) {
     for choice in choices.iter_mut() {
         (choice.distances, choice.writers) = ([UNKNOWN; BASES], [u32::MAX; BASES]);

@@ -1,7 +1,7 @@
 //! Where the lines of data lie in the memory of the replay.
 //!
-//! Pages that are neighbours stay neighbours; groups of pages are shuffled by the placement. All memory holds zeros, and
-//! the replay writes only zeros, so every register that it loads is a harmless index.
+//! Pages that are neighbours stay neighbours; groups of pages are shuffled by the placement. All memory holds zeros,
+//! and the replay writes only zeros, so every register that it loads is a harmless index.
 
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64Mcg;

@@ -60,6 +60,6 @@ impl ReplayError {
     /// Whether the recording is at fault (exit code 2), not the measurement (exit code 4).
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        matches!(self, ReplayError::Empty { .. } | ReplayError::TooLarge { .. } | ReplayError::Untraceable { .. })
+        matches!(self, ReplayError::Empty { .. } | ReplayError::TooLarge { .. })
     }
 }

@@ -11,8 +11,8 @@ use crate::measure::workload_bench::WorkloadBench;
 use crate::op::BodyKind;
 use crate::patch::rules::targets;
 
-/// Instructions of a recorded run. Its window has 60 percent of them, about as many as the recordings that ship with the
-/// program; with a third of them, a predictor learns the directions of a window by heart.
+/// Instructions of a recorded run. Its window has 60 percent of them, about as many as the recordings that ship with
+/// the program; with a third of them, a predictor learns the directions of a window by heart.
 const INSTRUCTIONS: u64 = 7_000_000;
 /// Timed parts of a run between the first and the last.
 const PARTS: u64 = 3;

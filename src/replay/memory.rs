@@ -70,7 +70,7 @@ impl Memory {
             if from == to {
                 continue;
             }
-            // SAFETY: the range lies in the mapping of this function, which nothing else knows; the parts do not overlap.
+            // SAFETY: the range lies in the mapping of this function, which nothing else knows; parts do not overlap.
             unsafe {
                 let range = (data + from) as *mut std::ffi::c_void;
                 mprotect(range, to - from, MprotectFlags::READ | MprotectFlags::WRITE).map_err(failed)?;

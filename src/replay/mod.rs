@@ -9,12 +9,13 @@
 //! ```
 //!
 //! A recording has no machine code: addresses, classes, lines and the order of execution only. Directions of branches,
-//! targets, calls and lines of code and data are those of the recording. Which registers instructions use, and what they
-//! wait for, is not recorded: it is assumed ([`Assumptions`]). Whether the result holds is checked where the truth is
-//! known (docs/validation.md).
+//! targets, calls and lines of code and data are those of the recording. Which registers instructions use, and what
+//! they wait for, is not recorded: it is assumed ([`Assumptions`]). Whether the result holds is checked where the truth
+//! is known (docs/validation.md).
 
 mod address;
 mod arena;
+mod block;
 mod data;
 mod error;
 mod facts;

@@ -1,5 +1,5 @@
-//! The part of a recording that is replayed: from one execution of a run to a later one of the same run, so that its end
-//! leads to its beginning.
+//! The part of a recording that is replayed: from one execution of a run to a later one of the same run, so that its
+//! end leads to its beginning.
 
 use std::collections::HashMap;
 use std::ops::Range;

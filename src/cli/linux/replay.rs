@@ -97,13 +97,14 @@ fn run(args: &ReplayArgs, suite: &Suite, stop: &AtomicBool) -> Done {
     if let Some(cpu) = args.cpu {
         pin(cpu)?;
     }
-    let recordings = if args.own { record_own(args, suite)? } else { read(args)? };
+    let mut failed = None;
+    let recordings = if args.own { record_own(args, suite, &mut failed)? } else { read(args)? };
     let plan = plan(args)?;
     let progress = Mutex::new(ProgressLine::with_steps(recordings.len() * plan.placements));
     if let Ok(mut progress) = progress.lock() {
         progress.begin();
     }
-    let (mut results, mut failed) = (Vec::new(), None);
+    let mut results = Vec::new();
     let measured = tick_during(&progress, || {
         for recording in &recordings {
             let name = clip(&recording.about.workload);
@@ -166,8 +167,9 @@ fn read(args: &ReplayArgs) -> Result<Vec<Recording>, CliError> {
     Ok(recordings.into_iter().enumerate().filter(|(index, _)| is_chosen(*index)).map(|(_, it)| it).collect())
 }
 
-/// Records workloads of this suite by tracing them.
-fn record_own(args: &ReplayArgs, suite: &Suite) -> Result<Vec<Recording>, CliError> {
+/// Records workloads of this suite by tracing them. `failed` says whether one could not be, and whether the input is at
+/// fault.
+fn record_own(args: &ReplayArgs, suite: &Suite, failed: &mut Option<bool>) -> Result<Vec<Recording>, CliError> {
     let (ops, workloads) = (suite.ops(), suite.workloads());
     let names: Vec<&str> = workloads.iter().map(|entry| entry.meta.name).collect();
     let chosen = select("workload", &args.workload, &names)?;
@@ -184,7 +186,10 @@ fn record_own(args: &ReplayArgs, suite: &Suite) -> Result<Vec<Recording>, CliErr
                 }
                 recordings.push(recording);
             }
-            Err(reason) => warn(&untraceable(reason).to_string()),
+            Err(reason) => {
+                warn(&untraceable(reason).to_string());
+                *failed = Some(false);
+            }
         }
     }
     Ok(recordings)
