@@ -14,7 +14,7 @@ use crate::stats::surroundings::LINE_BITS;
 /// Bytes of a page.
 pub(super) const PAGE_BYTES: usize = 4096;
 /// Bytes on either side that no line lies in: twice the largest distance from a streamed address.
-const SLACK_BYTES: usize = 2 * (MAX_DISTANCE as usize) << LINE_BITS;
+const SLACK_BYTES: usize = (2 * MAX_DISTANCE as usize) << LINE_BITS;
 /// Bound on the pages: 512 MB of addresses. A recording has some thousands.
 const MAX_PAGES: u64 = 1 << 17;
 /// Pages that lie apart by fewer than this keep their distance.
@@ -73,7 +73,7 @@ impl Arena {
             let page = line >> PAGE_LINE_BITS;
             let group = placed.partition_point(|(first, _, _)| *first <= page).checked_sub(1);
             let (first, _, at) = group.and_then(|group| placed.get(group)).copied().unwrap_or((page, page, 1));
-            let lines = (at + page - first << PAGE_LINE_BITS) + (line & ((1 << PAGE_LINE_BITS) - 1));
+            let lines = ((at + page - first) << PAGE_LINE_BITS) + (line & ((1 << PAGE_LINE_BITS) - 1));
             start.wrapping_add(lines << LINE_BITS) as u32
         };
         let offsets = lines.iter().map(offset).collect();

@@ -174,7 +174,7 @@ impl Builder<'_> {
         }
     }
 
-    pub(super) fn end(&mut self, last: Option<&Instruction>, end: End, plan: &mut Plan, executed: u32) {
+    pub(super) fn end(&mut self, last: Option<&Instruction>, end: End, plan: &mut Plan) {
         let (class, length) = last.map_or((Class::Other, 0), |last| (last.class, last.length));
         let is_indirect = class == Class::Indirect;
         // A fault or an interrupt left a block whose last instruction is in place already.
@@ -220,8 +220,8 @@ impl Builder<'_> {
                 });
                 after.push(Item::Site { site: plan.sites.len() as u32 });
                 let op = if let Class::Hook(op) = class { op } else { 0 };
-                let (slot, calls) = (slot as u32, u64::from(executed));
-                plan.sites.push(Site { body, inline: None, slot, recorded: length, calls, op, is_patched: false });
+                let slot = slot as u32;
+                plan.sites.push(Site { body, inline: None, slot, recorded: length, op, is_patched: false });
             }
         }
         for item in before {

@@ -32,8 +32,6 @@ pub(super) struct Accesses {
     pub repeated: Vec<u32>,
     /// The pages that calls and returns touched: stacks.
     pub stacks: HashSet<u64>,
-    /// Touches of calls, returns and hooks, which have a stack and a table of their own.
-    pub implicit: u64,
     /// Touches that no instruction has.
     pub left_over: u64,
 }
@@ -77,7 +75,6 @@ impl Accesses {
             executed: Vec::new(),
             stacks: HashSet::new(),
             repeated: Vec::new(),
-            implicit: 0,
             left_over: 0,
         };
         let mut numbers = HashMap::new();
@@ -97,7 +94,6 @@ impl Accesses {
             for ((index, line), (repeats, written)) in wanting.iter().zip(&assigner.found).zip(&assigner.repeats) {
                 let Some(it) = execution.code.get(*index) else { continue };
                 if !is_access(it) {
-                    all.implicit += u64::from(line.is_some());
                     if let (Class::Call | Class::Return, Some(line)) = (it.class, line) {
                         all.stacks.insert(line >> PAGE_LINE_BITS);
                     }
@@ -178,7 +174,7 @@ impl Assigner {
                         }
                     }
                 }
-                if next.is_some() && column + 1 <= columns {
+                if next.is_some() && column < columns {
                     let is_rep = row.checked_sub(1).and_then(|row| code.get(*wanting.get(row)?));
                     let more = if is_rep.is_some_and(|it| it.is_rep) { 0 } else { LEFT_OVER };
                     offer(row, column + 1, more, SKIP);

@@ -25,6 +25,7 @@ pub(super) fn count(
     let mut facts = Facts {
         data_lines: accesses.lines.len() as u64,
         accesses: accesses.executed.len() as u64,
+        unassigned_touches: accesses.left_over,
         matched_returns: flow.matched_returns,
         unmatched_returns: flow.unmatched_returns,
         stream_bytes: stream as u64,

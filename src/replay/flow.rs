@@ -3,7 +3,7 @@
 //! A block is a row of instructions that is always executed from its first to its last. The order of blocks is that of
 //! the recording, repeated: the last block of the window is followed by the first.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use super::ReplayError;
 use crate::linux::record::recording::{Class, Instruction, Recording};
@@ -66,8 +66,6 @@ pub(super) struct Step {
 pub(super) struct Flow {
     pub blocks: Vec<FlowBlock>,
     pub steps: Vec<Step>,
-    /// Index of the first step of each executed run.
-    pub run_steps: Vec<u32>,
     /// Calls of the window whose return was found.
     pub matched_returns: u64,
     /// Returns that match no call, or not the last.
@@ -96,9 +94,8 @@ impl Flow {
             }
         }
         let workload = || recording.about.workload.clone();
-        let (mut steps, mut run_steps) = (Vec::new(), Vec::with_capacity(sequence.len() + 1));
+        let mut steps = Vec::new();
         for run in sequence {
-            run_steps.push(steps.len() as u32);
             let Some(run) = recording.runs.get(*run as usize) else { continue };
             let (mut at, end) = (run.first, run.first.saturating_add(run.length));
             while at < end {
@@ -111,11 +108,10 @@ impl Flow {
                 return Err(ReplayError::TooLarge { workload: workload(), what: "executed blocks", found, bound });
             }
         }
-        run_steps.push(steps.len() as u32);
         if steps.is_empty() {
             return Err(ReplayError::Empty { workload: workload() });
         }
-        let mut flow = Flow { blocks, steps, run_steps, matched_returns: 0, unmatched_returns: 0 };
+        let mut flow = Flow { blocks, steps, matched_returns: 0, unmatched_returns: 0 };
         flow.find_ends(recording)?;
         Ok(flow)
     }
@@ -215,26 +211,6 @@ impl Flow {
         }
         (self.matched_returns, self.unmatched_returns) = (matched, unmatched);
         Ok(())
-    }
-
-    /// Numbers of blocks by how they end.
-    pub(super) fn count_ends(&self) -> BTreeMap<&'static str, u64> {
-        let mut counts = BTreeMap::new();
-        for block in &self.blocks {
-            let name = match block.end {
-                End::Falls => "falls",
-                End::Jumps(_) => "jumps",
-                End::Branches(_) => "branches",
-                End::Leads => "leads",
-                End::Calls(_) => "calls",
-                End::CallsSome => "calls some",
-                End::Returns => "returns",
-                End::Leaves => "leaves",
-                End::Hook(_) => "hook",
-            };
-            *counts.entry(name).or_default() += u64::from(block.executed);
-        }
-        counts
     }
 }
 

@@ -81,8 +81,6 @@ pub(super) struct Site {
     pub slot: u32,
     /// Length of the recorded call.
     pub recorded: u8,
-    /// Calls in the window.
-    pub calls: u64,
     /// Index of the op.
     pub op: u16,
     /// Whether Linux puts the body in the place of the call.
@@ -124,7 +122,7 @@ impl Plan {
             if head == Some(block) {
                 builder.field(Field::Padding);
             }
-            builder.end(code.last(), known.end, &mut plan, known.executed);
+            builder.end(code.last(), known.end, &mut plan);
             builder.repay();
             owed = Owed { instructions: builder.owed, executed: known.executed };
             let mut planned = builder.finish();

@@ -43,6 +43,8 @@ pub struct Facts {
     pub accesses: u64,
     /// Those whose address the stream has.
     pub streamed: u64,
+    /// Touched lines that no load or store was found for.
+    pub unassigned_touches: u64,
     /// Conditional branches whose direction the stream has.
     pub streamed_branches: u64,
     /// Returns that match their call.
