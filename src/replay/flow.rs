@@ -223,7 +223,8 @@ fn number_blocks(recording: &Recording, sequence: &[u32]) -> Vec<Option<u32>> {
         let Some(run) = recording.runs.get(*run as usize) else { continue };
         let (first, end) = (run.first as usize, run.first as usize + run.length as usize);
         executed.get_mut(first..end).into_iter().flatten().for_each(|it| *it = true);
-        (mark(first), mark(end));
+        mark(first);
+        mark(end);
     }
     let mut last: Option<&Instruction> = None;
     for (index, it) in recording.code.iter().enumerate() {

@@ -160,7 +160,6 @@ impl Bytes {
 const RBP: u8 = 5;
 const R11: u8 = 11;
 const R14: u8 = 14;
-const R15: u8 = 15;
 
 fn address(base: u8) -> u8 {
     ADDRESSES.get(usize::from(base)).copied().unwrap_or(6)
