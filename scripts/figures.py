@@ -516,6 +516,70 @@ def price_missed():
     return table(["program", "mechanism", "measured, cycles", "range, cycles"], rows, "llrr")
 
 
+def hook_cost(it):
+    return f"{it['value']:.1f} ± {it['half']:.1f}"
+
+
+@figure
+def replay_known():
+    """The truth and the replay of each program of known cost."""
+    rows = []
+    for it in load("reports/replay-validation.json")["programs"]:
+        def pair(kind):
+            text = f"{it[kind]['truth']['value']:.1f}, {hook_cost(it[kind]['replay'])}"
+            return text if it[kind]["holds"] else f"**{text}**"
+
+        off = f"{100 * it['inline']['error']:+.0f}"
+        rows.append([f"`{it['program']}`", f"{it['code_lines']:,}", f"{it['inline']['truth']:,.0f}",
+                     off if it["inline"]["holds"] else f"**{off}**", pair("direct"), pair("table"), pair("retpoline")])
+    return table(["program", "code lines", "cycles", "replay off, %", "direct", "table", "retpoline"], rows, "lrrrrrr")
+
+
+def of_programs(counts):
+    return f"{counts[0]} of {counts[1]}"
+
+
+@figure
+def replay_sum():
+    it = load("reports/replay-validation.json")
+    large = it["holds_large"]
+    return (f"of the programs of {it['min_lines']} lines or more, inline cycles are within 15% in "
+            f"{of_programs(large['inline'])}, a direct call within 1.5 cycles in {of_programs(large['direct'])}, the "
+            f"table in {of_programs(large['table'])}, and a retpoline within 25% in {of_programs(large['retpoline'])}")
+
+
+@figure
+def replay_stream_sum():
+    it = load("reports/replay-validation.json")
+    return (f"with half the length {of_programs(it['moved_half_length'])} costs move outside the intervals, with a "
+            f"stream of twice the size {of_programs(it['moved_double_stream'])}")
+
+
+@figure
+def replay_stream():
+    """The cost of a hook with another length and size of the stream."""
+    rows = []
+    for it in load("reports/replay-validation.json")["stream"]:
+        def side(kind):
+            text = hook_cost(it[kind])
+            return f"**{text}**" if it[f"moved_{kind}"] else text
+
+        rows.append([f"`{it['workload']}`", it["mechanism"], hook_cost(it["whole"]), side("half_length"),
+                     side("double_stream")])
+    return table(["workload", "mechanism", "whole", "half the length", "twice the stream"], rows, "llrrr")
+
+
+@figure
+def replay_linux():
+    """What the replays of Linux's own recordings have of them."""
+    rows = [[f"`{name}`", f"{it['recorded_code_lines']:,}", f"{it['code_lines']:,}",
+             f"{100 * it['instructions_share']:+.1f}", f"{100 * it['streamed_share']:.0f}",
+             f"{it['stream_bytes_per_unit']:,.0f}", f"{100 * it['placement_range']:.0f}", hook_cost(it["copy"])]
+            for name, it in load("reports/replay-validation.json")["linux"].items()]
+    return table(["workload", "code lines", "in the replay", "instructions, %", "addresses in the stream, %",
+                  "stream, bytes per unit", "placement range, %", "A/A with a copy, cycles per hook"], rows, "lrrrrrrr")
+
+
 @figure
 def density():
     workload, linux = workload_of(example(), "mmap_perf"), load("reports/linux/debian-cloud.json")["linux"]

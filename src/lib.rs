@@ -94,6 +94,8 @@ pub mod pv_ops;
 pub mod regime;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod relocate;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "linux"))]
+pub mod replay;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod report;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

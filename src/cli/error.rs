@@ -14,6 +14,8 @@ use crate::host::PinError;
 #[cfg(feature = "linux")]
 use crate::linux::error::LinuxError;
 use crate::measure::explain::ExplainError;
+#[cfg(feature = "linux")]
+use crate::replay::ReplayError;
 use crate::report::export::ExportError;
 use crate::report::read::ReadError;
 use crate::report::render::RenderError;
@@ -84,6 +86,10 @@ pub enum CliError {
     #[error(transparent)]
     #[cfg(feature = "linux")]
     Linux(#[from] LinuxError),
+    /// A recording cannot be replayed.
+    #[error(transparent)]
+    #[cfg(feature = "linux")]
+    Replay(#[from] ReplayError),
     /// A samples file cannot be written or read.
     #[error(transparent)]
     Samples(#[from] SamplesError),
@@ -131,6 +137,8 @@ impl CliError {
             CliError::Write(error) if error.is_usage() => Exit::Usage,
             #[cfg(feature = "linux")]
             CliError::Linux(error) if error.is_usage() => Exit::Usage,
+            #[cfg(feature = "linux")]
+            CliError::Replay(error) if error.is_usage() => Exit::Usage,
             CliError::Pin(_) | CliError::Worker(WorkerError::Pin(_)) => Exit::Usage,
             _ => Exit::Failed,
         }

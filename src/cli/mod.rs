@@ -176,7 +176,7 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
         #[cfg(feature = "audit")]
         Command::Audit(args) => audit::audit(&args),
         #[cfg(feature = "linux")]
-        Command::Linux(args) => linux::linux(&args),
+        Command::Linux(args) => linux::linux(&args, &suite),
         Command::Selftest(args) => selftest::selftest(&args),
         Command::Doctor(args) => doctor::doctor(&args, &suite),
         Command::Completions(args) => completions::completions(&args, &suite),

@@ -10,11 +10,12 @@
 use std::ops::Range;
 
 use super::counters::Counters;
+use super::trace::touched::Touched;
 use super::trace::{TraceError, Tracer};
 use crate::clock::Clock;
 use crate::kernel::Machine;
 use crate::stats::surroundings::Surroundings;
-use crate::workload::{Failure, PARTS, Run};
+use crate::workload::{Failure, PARTS, PROBES, Run};
 
 /// The reason why instructions were not counted.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +81,18 @@ impl Unit<'_> {
         // SAFETY: `run_call` takes the address of a call, which lives until it returns.
         let watched = unsafe { tracer.watch(run_call, &args, 2 * self.units, table) }?;
         call.failure.map_or(Ok(watched.finish()), |failure| Err(failure.into()))
+    }
+
+    /// Records every instruction and access of the timed parts of a run, with the calls through the table of words at these addresses.
+    ///
+    /// # Errors
+    /// As for [`Unit::instructions`].
+    pub(crate) fn record(&mut self, tracer: &mut Tracer, table: Range<u64>) -> Result<Touched, CountError> {
+        let mut call = Call { run: self.run, machine: self.machine, seed: self.seed, failure: None };
+        let args = [(&raw mut call) as u64, 0, 0, 0];
+        // SAFETY: `run_call` takes the address of a call, which lives until it returns.
+        let touched = unsafe { tracer.touch(run_call, &args, self.units, table, PROBES) }?;
+        call.failure.map_or(Ok(touched), |failure| Err(failure.into()))
     }
 
     fn trace_run(&mut self, tracer: &mut Tracer, units: u64) -> Result<u64, CountError> {

@@ -3,7 +3,7 @@
 
 pub mod body;
 pub mod instructions;
-mod nops;
+pub(crate) mod nops;
 pub mod rules;
 pub mod site;
 pub mod state;

@@ -39,6 +39,7 @@ pub use page_fault::{PageFault, ProtFault};
 pub use page_life::PageLife;
 pub use random::Random;
 pub use registry::{MechanismRun, OptionVariant, WorkloadEntry, count_hooks};
+pub(crate) use run::PROBES;
 pub use run::{Outcome, PARTS, Run, run};
 pub use spinlock::Spinlock;
 

@@ -7,6 +7,8 @@ use crate::kernel::{Config, Machine};
 
 /// Number of parts that a run is timed in. An interrupt falls into one part, and the others show its effect.
 pub const PARTS: usize = 4;
+/// Timed probes of a run before its parts.
+pub(crate) const PROBES: usize = 2 * PARTS;
 
 /// The result of a run of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

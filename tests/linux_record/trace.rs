@@ -56,7 +56,7 @@ fn a_trace_becomes_runs_without_incomplete_instructions_and_with_rounds() {
     let window = trace::read_window(&mut bytes).unwrap().unwrap();
     assert_eq!((window.repetition, trace::read_window(&mut bytes).unwrap()), (1, None));
     let ops = BTreeMap::from([(site, "irq_disable".to_owned())]);
-    let recording = convert(&window, &ops, &elf, about()).unwrap();
+    let recording = convert(&window, &ops, &|at| elf.at(at, 15), about()).unwrap();
     let classes: Vec<(Class, u8)> = recording.code.iter().map(|it| (it.class, it.length)).collect();
     assert_eq!(classes, [(Class::Store, 3), (Class::Return, 1), (Class::Hook(0), 6)]);
     assert_eq!(recording.sequence, [0, 1, 2]);
@@ -80,7 +80,7 @@ fn a_trace_that_is_cut_short_or_unknown_is_refused() {
     // A run of an instruction that the trace does not list.
     let window = trace::read_window(&mut &words(&[4 << 60, run(TEXT, 1), 5 << 60])[..]).unwrap().unwrap();
     let elf = Elf::of(Path::new("k"), made_kernel::kernel()).unwrap();
-    assert!(convert(&window, &BTreeMap::new(), &elf, about()).is_err());
+    assert!(convert(&window, &BTreeMap::new(), &|at| elf.at(at, 15), about()).is_err());
 }
 
 #[test]

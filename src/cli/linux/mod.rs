@@ -4,6 +4,7 @@ mod ab;
 mod native;
 mod record;
 mod recording;
+mod replay;
 mod run;
 mod show;
 mod sites;
@@ -33,6 +34,7 @@ use crate::report::linux::Linux;
 use crate::report::write::temporary::TemporaryFolder;
 use crate::run::session::Progress as _;
 use crate::select::select;
+use crate::suite::Suite;
 
 pub(crate) const EXAMPLES: &str = "Examples:
   pvbench linux ab                                     this machine's kernel, patched and unpatched
@@ -68,6 +70,9 @@ enum Command {
     /// Time the workloads on the kernel that is running
     #[command(after_help = native::EXAMPLES)]
     Native(native::NativeArgs),
+    /// Replay recordings in time: cycles per hook in Linux's surroundings (experimental)
+    #[command(after_help = replay::EXAMPLES)]
+    Replay(replay::ReplayArgs),
     /// List the call sites of pv_ops in a kernel, by op and by patched form
     #[command(after_help = sites::EXAMPLES)]
     Sites(sites::SitesArgs),
@@ -77,13 +82,14 @@ enum Command {
 }
 
 /// Runs a subcommand.
-pub fn linux(args: &LinuxArgs) -> Done {
+pub fn linux(args: &LinuxArgs, suite: &Suite) -> Done {
     match &args.command {
         Command::Ab(args) => ab::ab(args),
         Command::Run(args) => run::run(args),
         Command::Record(args) => record::record(args),
         Command::Recording(args) => recording::recording(args),
         Command::Native(args) => native::native(args),
+        Command::Replay(args) => replay::replay(args, suite),
         Command::Sites(args) => sites::sites(args),
         Command::Unpatch(args) => unpatch::unpatch(args),
     }

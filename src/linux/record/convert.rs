@@ -10,12 +10,14 @@ use iced_x86::{
 use super::RecordError;
 use super::recording::{About, Class, Instruction, LINE_BITS, Recording, Run, Touch};
 use super::trace::{Code, Event, Window, malformed};
-use crate::linux::elf::Elf;
 
 /// Bound on the instructions of a run; a longer row becomes several.
 const MAX_RUN: u32 = 4096;
 
-/// Converts the trace of a window. `sites` are the addresses of the kernel's hooks with the names of their ops; `elf`
+/// Finds the bytes at an address.
+type CodeAt<'a> = &'a dyn Fn(u64) -> Option<&'a [u8]>;
+
+/// Converts the trace of a window. `sites` are the addresses of the kernel's hooks with the names of their ops; `file`
 /// has the bytes of instructions that cross a page. `about` gets the names of ops and of privileged instructions.
 ///
 /// # Errors
@@ -23,14 +25,14 @@ const MAX_RUN: u32 = 4096;
 pub fn convert(
     window: &Window,
     sites: &BTreeMap<u64, String>,
-    elf: &Elf,
+    file: CodeAt,
     about: About,
 ) -> Result<Recording, RecordError> {
     let mut names = Names { ops: Vec::new(), privileged: Vec::new() };
     let mut factory = InstructionInfoFactory::new();
     let mut code = Vec::new();
     for (address, raw) in &window.code {
-        code.push(classify(*address, *raw, sites, elf, &mut names, &mut factory));
+        code.push(classify(*address, *raw, sites, file, &mut names, &mut factory));
     }
     let index: HashMap<u64, u32> = code.iter().zip(0u32..).map(|(it, index)| (it.address, index)).collect();
     let mut writer = Writer::default();
@@ -84,7 +86,7 @@ fn classify(
     address: u64,
     raw: Code,
     sites: &BTreeMap<u64, String>,
-    elf: &Elf,
+    file: CodeAt,
     names: &mut Names,
     factory: &mut InstructionInfoFactory,
 ) -> Instruction {
@@ -92,7 +94,7 @@ fn classify(
     let mut decoded = decode(address, own);
     if decoded.is_invalid() {
         // The emulator cuts an instruction that crosses a page.
-        let whole = elf.at(address, 15).filter(|bytes| bytes.starts_with(own)).map(|bytes| decode(address, bytes));
+        let whole = file(address).filter(|bytes| bytes.starts_with(own)).map(|bytes| decode(address, bytes));
         decoded = whole.unwrap_or(decoded);
     }
     let length = if decoded.is_invalid() { raw.length } else { decoded.len() as u8 };

@@ -49,6 +49,8 @@ use super::workload::WORKLOADS;
 
 /// The ending of the name of a recording.
 pub const EXTENSION: &str = "pvrec";
+/// Longest instruction, in bytes.
+const MAX_INSTRUCTION_BYTES: usize = 15;
 /// Bound on the file of a recording, in bytes.
 pub const MAX_FILE_BYTES: usize = 2 << 20;
 
@@ -125,7 +127,12 @@ impl Subject {
         while let Some(window) = trace::read_window(&mut trace)? {
             let Some(workload) = chosen.get(window.repetition / plan.plan.reps as usize) else { continue };
             let about = self.about(workload, plan, tools, &booted, &window);
-            recordings.push(convert::convert(&window, &ops, &self.elf, about)?);
+            recordings.push(convert::convert(
+                &window,
+                &ops,
+                &|address| self.elf.at(address, MAX_INSTRUCTION_BYTES),
+                about,
+            )?);
         }
         // A trace has 230 MB, and nothing reads it again.
         let _ = fs::remove_file(&booted.trace);

@@ -22,6 +22,7 @@ use iced_x86::Code;
 
 use super::known::{KNOWN_INSTRUCTIONS, known_code};
 use super::switch::{self, Registers, leave, resume};
+use super::touched::Touched;
 use super::{MAX_TRACE_INSTRUCTIONS, Step, Trace, TraceError, emulate, state};
 use crate::regime::Loop;
 use crate::relocate::{CodeError, CodeMemory};
@@ -59,6 +60,8 @@ pub struct Tracer {
     recent: Vec<(u64, Block)>,
     /// The instructions of all blocks.
     steps: Vec<Step>,
+    /// Instructions of a block at most.
+    block_instructions: usize,
     stack: Vec<u64>,
     _vectors: Vec<Area>,
     _thread: PhantomData<*mut ()>,
@@ -104,6 +107,7 @@ impl Tracer {
             blocks: HashMap::new(),
             recent: vec![NO_BLOCK; MAX_RECENT_BLOCKS],
             steps: Vec::new(),
+            block_instructions: MAX_BLOCK_INSTRUCTIONS,
             stack: vec![0; STACK_BYTES / 8],
             _vectors: vectors,
             _thread: PhantomData,
@@ -164,6 +168,31 @@ impl Tracer {
         // SAFETY: the contract of `run` is that of `trace`, which this function's caller meets.
         unsafe { self.run(run, args, passes, &mut watch) }?;
         Ok(watch.counter)
+    }
+
+    /// Runs `run(args, passes)` and records each instruction with its accesses to memory. `table` has the words that
+    /// hooks are called through. What comes before time stamp number `stamps` is left out.
+    ///
+    /// # Safety
+    /// As for [`Trace::trace`].
+    ///
+    /// # Errors
+    /// Those of [`Tracer::count`].
+    pub(crate) unsafe fn touch(
+        &mut self,
+        run: Loop,
+        args: &[u64; 4],
+        passes: u64,
+        table: Range<u64>,
+        stamps: usize,
+    ) -> Result<Touched, TraceError> {
+        // Registers are known between blocks.
+        self.block_instructions = 1;
+        let mut touched = Touched::new(table, stamps);
+        // SAFETY: the contract of `run` is that of `trace`, which this function's caller meets.
+        let run = unsafe { self.run(run, args, passes, &mut touched) };
+        self.block_instructions = MAX_BLOCK_INSTRUCTIONS;
+        run.map(|()| touched)
     }
 
     /// Runs `run(args, passes)` from its first instruction to its return. After an error it has run to its end all the
@@ -227,6 +256,8 @@ impl Tracer {
                 // The new thread or process would run in the copy, jump to `leave`, and use the only set of registers.
                 return Err((at, TraceError::Starts { at }));
             }
+            // SAFETY: shared access to the registers: no traced code runs between two blocks.
+            record.enter(steps, unsafe { &*switch::registers() });
             if let Some(copy) = block.copy {
                 // SAFETY: `run_until_leave` needs registers for the code: the copy is the traced code's next block and
                 // ends with a jump to `leave`.
@@ -278,7 +309,7 @@ impl Tracer {
     unsafe fn decode(&mut self, at: u64) -> Result<Block, TraceError> {
         let first = self.steps.len();
         let (mut next, mut block) = (at, Block { first: first as u32, ..Block::default() });
-        while self.steps.len() - first < MAX_BLOCK_INSTRUCTIONS && !block.transfers && !block.is_system_call {
+        while self.steps.len() - first < self.block_instructions && !block.transfers && !block.is_system_call {
             // SAFETY: `read` needs an instruction that is executed: the caller guarantees the first, and each next one
             // follows an instruction that is no transfer.
             let step = unsafe { Step::read(next) }?;
@@ -393,11 +424,13 @@ unsafe fn run_until_leave(code: u64, full_state: bool) {
 }
 
 /// A record of the executed instructions.
-trait Record {
+pub(super) trait Record {
     /// Whether functions of the C library's allocator run whole and unrecorded.
     const SKIPS_ALLOCATOR: bool;
     /// Fails if `more` instructions would exceed the limit.
     fn check_room(&self, more: usize) -> Result<(), TraceError>;
+    /// Looks at the registers before a block.
+    fn enter(&mut self, _steps: &[Step], _registers: &Registers) {}
     /// Records executed instructions.
     fn add(&mut self, steps: &[Step]);
 }

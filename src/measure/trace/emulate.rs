@@ -121,6 +121,20 @@ unsafe fn read_target(instruction: &Instruction, registers: &Registers) -> Optio
     Some(unsafe { (address as *const u64).read_unaligned() })
 }
 
+/// The value of a register that takes part in an address; `None` for a vector register.
+pub(super) fn read_register(register: Register, registers: &Registers) -> Option<u64> {
+    match register {
+        Register::FS => Some(registers.fs),
+        Register::GS => read_gs_base(),
+        // Distances from the instruction are resolved already.
+        Register::RIP | Register::EIP | Register::None => Some(0),
+        segment if segment.is_segment_register() => Some(0),
+        general if general.is_gpr64() => registers.general.get(general.number()).copied(),
+        general if general.is_gpr32() => registers.general.get(general.number()).map(|value| value & 0xffff_ffff),
+        _ => None,
+    }
+}
+
 /// The base of `gs`, which traced code shares with this program.
 fn read_gs_base() -> Option<u64> {
     let mut base = 0u64;

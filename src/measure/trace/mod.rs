@@ -18,6 +18,7 @@ mod mix;
 mod sequence;
 mod state;
 mod switch;
+pub(crate) mod touched;
 
 pub use blocks::Tracer;
 pub use code::Step;

@@ -9,6 +9,7 @@ use crate::measure::counters::Counters;
 use crate::measure::executed::Unit;
 use crate::measure::samples::VariantCounts;
 use crate::measure::trace::Tracer;
+use crate::measure::trace::touched::Touched;
 use crate::measure::variant::{Treatment, Treatments, Variant};
 use crate::stats::surroundings::Surroundings;
 use crate::workload::{PARTS, count_hooks};
@@ -36,6 +37,35 @@ fn is_table(kernel: &PreparedKernel, treatments: &Treatments) -> bool {
 }
 
 impl WorkloadBench {
+    /// Records every instruction and access of about `instructions` instructions of a workload, with its hooks behind
+    /// the table. Returns the units per part of the recorded run, too.
+    ///
+    /// # Errors
+    /// [`WorkloadError`] where this build lacks the workload or it fails, and a message where it cannot be traced.
+    pub(crate) fn record(
+        &mut self,
+        workload: &str,
+        instructions: u64,
+    ) -> Result<Result<(Touched, u64), String>, WorkloadError> {
+        let index = self.entries.iter().position(|entry| entry.meta.name == workload);
+        let index = index.ok_or_else(|| WorkloadError::Unknown(workload.to_owned()))?;
+        let variant = self.entries[index].variants.iter().find(|it| it.mechanism.name == Table::META.name);
+        let Some(run) = variant.map(|variant| variant.run) else { return Ok(Err("it has no table".to_owned())) };
+        let machine = Self::rebuild_machine(&mut self.machine, &mut self.rng)?;
+        let mut tracer = match Tracer::install() {
+            Ok(tracer) => tracer,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let mut unit = Unit { run, machine, seed: TRACED_SEED, units: 1 };
+        let recorded = unit.instructions(&mut tracer).and_then(|once| {
+            // A run repeats its units once more than it has parts.
+            let wanted = instructions as f64 / once / (1 + PARTS) as f64;
+            unit.units = (wanted.round() as u64).max(1);
+            unit.record(&mut tracer, words_of_table()).map(|touched| (touched, unit.units))
+        });
+        Ok(recorded.map_err(|error| error.to_string()))
+    }
+
     /// Counts the calls of hooks per unit, by op.
     pub(super) fn count_calls(
         &mut self,
