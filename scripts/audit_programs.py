@@ -163,7 +163,7 @@ def main():
     parser.add_argument("--work", type=Path)
     parser.add_argument("--kernel", type=Path)
     parser.add_argument("--only", action="append", choices=NAMES)
-    parser.add_argument("--blocks", type=int, default=100, help="blocks of four runs with and without direct calls")
+    parser.add_argument("--blocks", type=int, default=100, help="blocks of four runs, with and without direct calls")
     parser.add_argument("--out", type=Path, default=ROOT / "reports/audit-programs.json")
     args = parser.parse_args()
     for file in (args.program, args.report):

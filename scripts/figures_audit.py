@@ -80,13 +80,13 @@ def make(load, table, date):
         for name, run in runs():
             for site in run["dearest"]:
                 most = site["most"]
-                called = f"{100 * most['calls'] / site['calls']:.0f}% one of {site['targets']}" if most else "not known"
+                called = f"{100 * most['calls'] / site['calls']:.0f}% the same of {site['targets']}" if most else "not known"
                 saves = site["saves"] or {}
                 place = f", {site['source']}" if site["source"] else ""
                 rows.append([name, f"`{clip(site['function'])}`{place}", site["kind"], short(site["calls"]), called,
                              spread(site["percent"], percent), spread(saves.get("direct"), short),
                              spread(saves.get("compared"), short)])
-        head = ["run", "site", "kind", "calls", "calls", "percent", "saved if direct, cycles", "if compared, cycles"]
+        head = ["run", "site", "kind", "calls", "reaches", "percent", "saved if direct, cycles", "if compared, cycles"]
         return table(head, rows, "lllrlrrr")
 
     def audit_programs_kernel():

@@ -16,6 +16,8 @@ SITE_LISTS = [("pv", ".parainstructions", 16), ("retpoline", ".retpoline_sites",
               ("static_call", ".static_call_sites", 8), ("fentry", "__mcount_loc", 8)]
 # Runs whose median is the CPU time of a program.
 TIMED_RUNS = 5
+# Copies of a program in a comparison of its time, and the 97.5% quantile of Student's t with a degree less.
+PLACEMENTS, T_QUANTILE = 12, 2.20
 # Files of one call of the audit.
 FILES_PER_CALL = 50
 # Shortest instruction that a direct call or jump fits into.
@@ -172,45 +174,52 @@ def direct_sites(binary, document):
             yield site, offset, direct + NOPS[length - DIRECT_BYTES]
 
 
-def measure_direct(binary, document, command_of, folder, blocks):
-    """Writes direct calls over indirect ones, so that nothing else moves, and compares the CPU time with both files.
-    `command_of` makes the arguments of `resources` for a file."""
-    # Copies: the two files differ in nothing but the calls.
+def write_pair(binary, chosen, folder):
+    """Two copies of a file that differ in nothing but the calls, at new places in memory."""
     plain, patched = (folder / name / binary.name for name in ("plain", "direct"))
     for file in (plain, patched):
         file.parent.mkdir(exist_ok=True)
+        file.unlink(missing_ok=True)
         shutil.copy(binary, file)
-    chosen = list(direct_sites(binary, document))
-    if not chosen:
-        raise Failed(f"{binary.name}: no site that ran can be made direct in place")
     with patched.open("r+b") as file:
         for _, offset, code in chosen:
             file.seek(offset)
             file.write(code)
-    runs = {file: command_of(file) for file in (plain, patched)}
-    if resources(*runs[plain])[2] != resources(*runs[patched])[2]:
-        raise Failed(f"{binary.name}: with direct calls, the output differs")
-    differences, times = [], []
-    for block in range(blocks):
-        order = random.Random(block).choice([(plain, patched, patched, plain), (patched, plain, plain, patched)])
-        spent = {plain: 0.0, patched: 0.0}
-        for file in order:
-            spent[file] += resources(*runs[file])[0] / 2
-        differences.append(spent[plain] - spent[patched])
-        times.append(spent[plain])
-    # The load of a machine makes outliers: the mean of the central 80%, with the error of a trimmed mean.
-    cut = blocks // 10
-    kept = sorted(differences)[cut:blocks - cut]
-    clamped = [min(max(each, kept[0]), kept[-1]) for each in differences]
-    error = statistics.stdev(clamped) / (1 - 2 * cut / blocks) / math.sqrt(blocks)
-    seconds, mean = statistics.median(times), statistics.mean(kept)
+    return plain, patched
+
+
+def measure_direct(binary, document, command_of, folder, blocks):
+    """Writes direct calls over indirect ones, so that nothing else moves, and compares the CPU time with both files.
+    `command_of` makes the arguments of `resources` for a file."""
+    chosen = list(direct_sites(binary, document))
+    if not chosen:
+        raise Failed(f"{binary.name}: no site that ran can be made direct in place")
+    differences, times, rng = [], [], random.Random(1)
+    # Pages of the page cache have other addresses in each copy, which moves times by as much as the calls do.
+    for _ in range(PLACEMENTS):
+        plain, patched = write_pair(binary, chosen, folder)
+        runs = {file: command_of(file) for file in (plain, patched)}
+        if resources(*runs[plain])[2] != resources(*runs[patched])[2]:
+            raise Failed(f"{binary.name}: with direct calls, the output differs")
+        own = []
+        for _ in range(max(blocks // PLACEMENTS, 3)):
+            spent = {plain: 0.0, patched: 0.0}
+            order = [plain, patched, patched, plain] if rng.random() < 0.5 else [patched, plain, plain, patched]
+            for file in order:
+                spent[file] += resources(*runs[file])[0] / 2
+            own.append(spent[plain] - spent[patched])
+            times.append(spent[plain])
+        differences.append(statistics.median(own))
+    error = statistics.stdev(differences) / math.sqrt(PLACEMENTS)
+    seconds, mean = statistics.median(times), statistics.mean(differences)
     hertz = document["cpu_cycles"] / document["cpu_seconds"]
     scale = 100 / seconds
     saves = [site["saves"]["direct"] for site, _, _ in chosen]
     low, high = (sum(each[end] for each in saves) * scale / hertz for end in ("low", "high"))
-    measured = {"value": mean * scale, "low": (mean - 2 * error) * scale, "high": (mean + 2 * error) * scale}
+    reach = T_QUANTILE * error
+    measured = {"value": mean * scale, "low": (mean - reach) * scale, "high": (mean + reach) * scale}
     calls = sum(site["calls"] for site, _, _ in chosen)
-    return {"sites": len(chosen), "calls": calls, "blocks": blocks, "cpu_seconds": seconds,
-            "predicted_percent": {"low": low, "high": high}, "measured_percent": measured,
+    return {"sites": len(chosen), "calls": calls, "placements": PLACEMENTS, "blocks": len(times),
+            "cpu_seconds": seconds, "predicted_percent": {"low": low, "high": high}, "measured_percent": measured,
             "measured_cycles_per_call": mean * hertz / calls,
             "interval_meets_range": measured["high"] >= low and measured["low"] <= high}
