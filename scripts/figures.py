@@ -564,7 +564,8 @@ def replay_stream():
             text = hook_cost(it[kind])
             return f"**{text}**" if it[f"moved_{kind}"] else text
 
-        rows.append([f"`{it['workload']}`", it["mechanism"], hook_cost(it["whole"]), side("half_length"),
+        model = " of the model kernel" if it["known"] and not it["workload"].startswith("known") else ""
+        rows.append([f"`{it['workload']}`{model}", it["mechanism"], hook_cost(it["whole"]), side("half_length"),
                      side("double_stream")])
     return table(["workload", "mechanism", "whole", "half the length", "twice the stream"], rows, "llrrr")
 

@@ -109,7 +109,7 @@ def choose(inline, truth, without):
     return min(GRID, key=error)
 
 
-def stream_dependence(plain, half, double):
+def stream_dependence(plain, half, double, known):
     """Whether the cycles per hook move with the length of the replay or the size of its stream."""
     rows = []
     for name in plain:
@@ -120,7 +120,8 @@ def stream_dependence(plain, half, double):
             base = sides[0]
             moved = [abs(it["value"] - base["value"]) > math.hypot(it["half"], base["half"]) for it in sides[1:]]
             rows.append({"workload": name, "mechanism": mechanism, "whole": base, "half_length": sides[1],
-                         "double_stream": sides[2], "moved_half_length": moved[0], "moved_double_stream": moved[1]})
+                         "double_stream": sides[2], "moved_half_length": moved[0], "moved_double_stream": moved[1],
+                         "known": known})
     return rows
 
 
@@ -178,7 +179,7 @@ def main():
     large = [row for row in rows if row["code_lines"] >= MIN_LINES]
     sizes = [replays(options.pvbench, SHIPPED, *more)
              for more in ([], ["--part", 50], ["--stream-factor", 2])]
-    stream = stream_dependence(*sizes) + stream_dependence(replayed, *known_sizes)
+    stream = stream_dependence(*sizes, False) + stream_dependence(replayed, *known_sizes, True)
     kinds = ["inline", *MECHANISMS]
     result = {
         "cpu": cpu_model(),
