@@ -80,7 +80,8 @@ def make(load, table, date):
         for name, run in runs():
             for site in run["dearest"]:
                 most = site["most"]
-                called = f"{100 * most['calls'] / site['calls']:.0f}% the same of {site['targets']}" if most else "not known"
+                share = f"{100 * most['calls'] / site['calls']:.0f}" if most else ""
+                called = f"{share}% the same of {site['targets']}" if most else "not known"
                 saves = site["saves"] or {}
                 place = f", {site['source']}" if site["source"] else ""
                 rows.append([name, f"`{clip(site['function'])}`{place}", site["kind"], short(site["calls"]), called,
