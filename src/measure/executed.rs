@@ -83,7 +83,8 @@ impl Unit<'_> {
         call.failure.map_or(Ok(watched.finish()), |failure| Err(failure.into()))
     }
 
-    /// Records every instruction and access of the timed parts of a run, with the calls through the table of words at these addresses.
+    /// Records every instruction and access of the timed parts of a run, with the calls through the table of words at
+    /// these addresses.
     ///
     /// # Errors
     /// As for [`Unit::instructions`].
