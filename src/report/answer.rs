@@ -220,7 +220,7 @@ pub(crate) fn difference_of(grid: &Grid, column: &Column, from: &Column, regime:
         let half_width = it.half_width().hypot(less.half_width());
         let estimate = it.estimate - less.estimate;
         let floor = cell.floor_cycles?.abs().max(other.floor_cycles?.abs());
-        let layouts = [cell, &other].map(|it| it.layout_range.unwrap_or(0.0)).into_iter().fold(0.0, f64::max);
+        let layouts = [cell, other].map(|it| it.layout_range.unwrap_or(0.0)).into_iter().fold(0.0, f64::max);
         let is_of_layout = layouts >= estimate.abs() && layouts > 0.0;
         Some((Interval { estimate, low: estimate - half_width, high: estimate + half_width }, floor, is_of_layout))
     };

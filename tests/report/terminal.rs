@@ -80,7 +80,7 @@ fn the_answer_has_hot_and_cold_costs_workloads_trust_and_the_seed() {
     assert!(text.contains("+-: half the width of the 95%"), "{text}");
     assert!(line("table: ").contains("mmap_perf 8.71% +-0.12, from mmap_perf 8.71% to kernel_build 10.0%"), "{text}");
     assert!(line("patched: ").contains("mmap_perf 2.01% +-0.12"), "{text}");
-    for said in ["over 11 workloads", "hot, 0.020 cold", "10% of the blocks were contended", "1 failure"] {
+    for said in ["over 11 workloads", "hot, 0.080 cold", "10% of the blocks were contended", "1 failure"] {
         let words: Vec<&str> = text.split_whitespace().collect();
         assert!(words.join(" ").contains(said), "{said}:\n{text}");
     }
@@ -106,7 +106,7 @@ fn an_answer_has_only_what_was_measured() {
     quick.cells.retain(|cell| cell.regime == Regime::Throughput);
     quick.workloads.truncate(1);
     let text = answer(&quick, None);
-    assert!(text.contains(" hot ") && !text.contains("cold") && text.contains("over 1 workload:"), "{text}");
+    assert!(text.contains(" hot ") && !text.contains("cold") && text.contains("over 1 workload ("), "{text}");
     assert!(!text.contains(", from "), "one workload has no ends: {text}");
     let mut latency = full();
     latency.cells.retain(|cell| cell.regime == Regime::Latency);
@@ -219,7 +219,7 @@ fn a_median_that_is_not_resolved_is_a_bound_with_the_reason_and_unresolved_workl
         cell.limit = Some(Limit::Interval);
     }
     let text = answer(&report, None);
-    assert!(line(&text, "a direct call").contains("<0.70   time"), "{text}");
+    assert!(line(&text, "a direct call").contains("<0.70  time"), "{text}");
     assert!(!line(&text, "table: ").contains("not resolved"), "{text}");
     report.workloads[1].kernels[0].resolved = false;
     assert!(line(&answer(&report, None), "table: ").ends_with(", 1 not resolved"), "{}", answer(&report, None));

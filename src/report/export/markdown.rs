@@ -28,7 +28,8 @@ fn write_cells(report: &Report, text: &mut String) {
         return;
     }
     text.push_str(&format!(
-        "\nOverhead over inline in core cycles per op: {MEDIAN_OVER_OPS} (range); < marks a median that is not resolved: its size is less.\n\n\
+        "\nOverhead over inline in core cycles per op: {MEDIAN_OVER_OPS} (range); < marks a median \
+         that is not resolved: its size is less.\n\n\
          | mechanism |"
     ));
     regimes.iter().for_each(|regime| text.push_str(&format!(" {} |", regime.name())));

@@ -52,7 +52,8 @@ pub struct Value {
     pub median: String,
     /// `3.66 to 3.71`, or how many ops differ if the median is not resolved; empty without a value.
     pub interval: String,
-    /// Number of ops if it is smaller than that of other rows; or why a median is not resolved whose interval excludes zero.
+    /// Number of ops if it is smaller than that of other rows; or why a median is not resolved whose interval excludes
+    /// zero.
     pub ops: String,
     pub is_resolved: bool,
 }

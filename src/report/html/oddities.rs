@@ -87,7 +87,8 @@ pub fn list_oddities(report: &Report, grid: &Grid) -> Vec<Oddity> {
         oddity(
             "Predictions far from the measurement",
             list_far_predictions(report),
-            "The prediction here is the simple product: the calls times the cost of a hot call. It is too high where calls hide behind the work \
+            "The prediction here is the simple product: the calls times the cost of a hot call. It is too high \
+             where calls hide behind the work \
              around them. It is too low where a call loses predictions or registers that the loop of its cell keeps.",
         ),
         up_to(MAX_OPS, "Faster than inline: copies that wait for one another", faster.carried, WAITS),

@@ -43,8 +43,8 @@ pub struct Measured<'a> {
     pub change: Option<StepChange>,
 }
 
-/// The difference of a step from the table, over the ops that both have. Neighbours in time replace different things; the
-/// indirect call through the table is what all of them replace or guard.
+/// The difference of a step from the table, over the ops that both have. Neighbours in time replace different things;
+/// the indirect call through the table is what all of them replace or guard.
 pub struct StepChange {
     /// The medians over these ops; `None` if there is no such op.
     pub over: Option<Paired>,

@@ -63,8 +63,8 @@ impl Row {
     }
 }
 
-/// The ways that were measured, and the difference between the two that are easily compared by eye; if none was, the first
-/// mechanisms that were.
+/// The ways that were measured, and the difference between the two that are easily compared by eye; if none was, the
+/// first mechanisms that were.
 fn list_rows(grid: &Grid, answer: &Answer) -> Vec<Row> {
     let ways = answer.ways.iter().map(|way| Row { name: way.name.to_owned(), costs: way.costs.clone() });
     let differences = answer.differences.iter().filter(|it| it.name == TABLE_AND_DIRECT);
