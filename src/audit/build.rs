@@ -7,7 +7,7 @@ use object::Object;
 use rustc_hash::FxHashMap;
 
 use super::control::{Control, Program, RawSite, Reader, Target};
-use super::document::{Binary, BinaryKind, Counts, Function, ListingLine, Site};
+use super::document::{Binary, Counts, Function, ListingLine, Site};
 use super::error::AuditError;
 use super::functions::{FunctionRange, Functions};
 use super::image::Image;
@@ -268,10 +268,4 @@ fn demangle_with_offset(name: &str) -> String {
 
 fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Whether pv sites can be expected in a binary.
-#[must_use]
-pub fn is_of_linux(kind: BinaryKind) -> bool {
-    matches!(kind, BinaryKind::Kernel | BinaryKind::KernelModule)
 }
