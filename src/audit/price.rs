@@ -52,7 +52,9 @@ pub fn add_costs(run: &mut Execution, report: &Report, cpu_seconds: Option<f64>)
         total = total.plus(site.cycles.unwrap_or(Bounds { low: 0.0, high: 0.0 }));
     }
     if run.sites.iter().any(|site| site.cycles.is_none()) && run.sites.iter().all(|site| site.cycles.is_none()) {
-        run.no_cost_reason = Some("the report has no cell of the mechanisms that this program uses".to_owned());
+        let no_scale = run.counts.no_scale_reason.clone();
+        let no_cell = || "the report has no cell of the mechanisms that this program uses".to_owned();
+        run.no_cost_reason = Some(no_scale.unwrap_or_else(no_cell));
         return;
     }
     run.cycles = Some(total);
@@ -62,18 +64,20 @@ pub fn add_costs(run: &mut Execution, report: &Report, cpu_seconds: Option<f64>)
         kind.cycles = own.reduce(Bounds::plus);
     }
     let high = |site: &SiteRun| site.cycles.map_or(0.0, |cycles| cycles.high);
-    run.sites.sort_by(|a, b| high(b).total_cmp(&high(a)).then(b.calls.cmp(&a.calls)));
+    run.sites.sort_by(|a, b| high(b).total_cmp(&high(a)).then(b.count().cmp(&a.count())));
 }
 
 /// The cost of a site as if it were of a kind, above inline code.
 fn cost(prices: &Prices, site: &SiteRun, kind: Kind) -> Option<Bounds> {
     let mechanism = mechanism_of(kind)?;
     let price = prices.usual(mechanism, None)?;
-    let calls = site.calls as f64;
-    let high = hot_or_cold(&price, site.calls);
+    let calls = site.calls?;
+    let high = hot_or_cold(&price, calls);
     let mispredicted = if kind.is_indirect_call() { mispredicted_share(site) } else { 0.0 };
     let penalty = penalty(prices, mechanism, &price).unwrap_or(0.0);
-    Some(Bounds { low: price.low, high: high + mispredicted * penalty }.scaled(calls))
+    // A line that ran may have passed its site by.
+    let low = if site.counted.is_upper_bound() { price.low.min(0.0) } else { price.low };
+    Some(Bounds { low, high: high + mispredicted * penalty }.scaled(calls as f64))
 }
 
 fn hot_or_cold(price: &CallPrice, calls: u64) -> f64 {
@@ -84,10 +88,11 @@ fn hot_or_cold(price: &CallPrice, calls: u64) -> f64 {
 }
 
 /// The largest share of calls that a predictor misses which expects the last target again: each call of another
-/// function than the most frequent one misses, and so does the call after it.
+/// function than the most frequent one misses, and so does the call after it. Where nothing counted the targets, every
+/// call may miss.
 fn mispredicted_share(site: &SiteRun) -> f64 {
-    let most = site.targets.first().map_or(site.calls, |target| target.calls);
-    let others = site.calls.saturating_sub(most) as f64 / (site.calls.max(1)) as f64;
+    let unknown = if site.counted.has_targets() { 1.0 } else { 0.0 };
+    let others = 1.0 - site.most_frequent_share().unwrap_or(unknown);
     (2.0 * others).min(1.0)
 }
 
@@ -99,12 +104,14 @@ fn penalty(prices: &Prices, mechanism: &str, price: &CallPrice) -> Option<f64> {
 }
 
 fn savings(prices: &Prices, site: &SiteRun, cycles: Bounds) -> Savings {
-    let direct = cost(prices, site, Kind::Direct).filter(|_| site.targets_total <= 1);
-    let compared = site.targets.first().filter(|_| site.kind.is_indirect_call()).and_then(|most| {
+    // A stub has one target, whatever counted it.
+    let has_targets = site.counted.has_targets() || site.kind == Kind::Plt;
+    let direct = cost(prices, site, Kind::Direct).filter(|_| site.targets_total <= 1 && has_targets);
+    let compared = site.targets.first().filter(|_| site.kind.is_indirect_call()).and_then(|_| {
         let first = prices.usual("compare_tree_1", None)?;
-        let share = most.calls as f64 / site.calls.max(1) as f64;
-        let price = hot_or_cold(&first, site.calls);
-        let taken = Bounds { low: first.low, high: price }.scaled(site.calls as f64);
+        let (share, calls) = (site.most_frequent_share()?, site.calls?);
+        let price = hot_or_cold(&first, calls);
+        let taken = Bounds { low: first.low, high: price }.scaled(calls as f64);
         Some(taken.plus(cycles.scaled((1.0 - share).max(0.0))))
     });
     Savings {
