@@ -337,14 +337,15 @@ fn a_site_runs_at_most_as_often_as_its_line_by_gcov_in_any_build_of_the_source()
     }
     let (_, out, _) = programs.pvbench(&["audit", "app", "--counts", "lines.json"]);
     assert!(out.contains("\u{2264}250") && out.contains("+\u{2264}1,001"), "{out}");
-    programs.run("sed -i 's/driver.c/other.c/; s/poll_device/a/; s/service/b/; s/\"main\"/\"c\"/' lines.json");
+    let renamed = "s/driver.c/other.c/g; s/stdlib.h/other.h/g; s/poll_device/a/g; s/service/b/g; s/\"main\"/\"c\"/g";
+    programs.run(&format!("sed -i '{renamed}' lines.json"));
     let (code, _, error) = programs.pvbench(&["audit", "app", "--counts", "lines.json"]);
     assert_eq!(code, Some(2), "{error}");
-    assert!(error.contains("other.c") && error.contains("built with -g"), "{error}");
+    assert!(error.contains("other.") && error.contains("built with -g"), "{error}");
 }
 
-/// A file as `perf script` prints it, of a program that is loaded at an address: three samples of five branches, of
-/// which two are calls of the site.
+/// A file as `perf script` prints it, of a program that is loaded at an address: three samples of a loop, each of five
+/// branches, of which two are calls of the site.
 fn write_records(programs: &Programs, binary: &str, event: &str) -> Value {
     use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
     const LOADED: u64 = 0x5555_5555_4000;
@@ -365,13 +366,12 @@ fn write_records(programs: &Programs, binary: &str, event: &str) -> Value {
         "  app 77 PERF_RECORD_MMAP2 77/77: [{LOADED:#x}({length:#x}) @ {offset:#x} fe:00 5 6]: r-xp {}\n",
         path.display()
     );
-    let returned = site + 2;
+    let (returned, end, top) = (site + 2, site + 9, site - 8);
     for callee in [word, word, slow] {
-        let newest = format!("{site:#x}/{word:#x}/P/-/-/2 {:#x}/{returned:#x}/P/-/-/2", callee + 4);
-        text += &format!(
-            "  app 77   4000 {event}:  {newest} {site:#x}/{callee:#x}/M/-/-/9 {:#x}/{returned:#x}/P/-/-/1\n",
-            word + 4
-        );
+        // The newest first: each leads to the branch in front of it.
+        let branches = [(site, word), (end, top), (callee + 4, returned), (site, callee), (end, top)];
+        let records = branches.map(|(from, to)| format!("{from:#x}/{to:#x}/P/-/-/2"));
+        text += &format!("  app 77   5000 {event}:  {}\n", records.join(" "));
     }
     std::fs::write(programs.path("records.txt"), text).unwrap();
     programs.audit_counts(binary, "records.txt")
@@ -381,7 +381,7 @@ fn write_records(programs: &Programs, binary: &str, event: &str) -> Value {
 fn branch_records_of_a_loaded_program_are_calls_of_its_sites_if_their_scale_is_known() {
     let programs = Programs::new();
     programs.build("app", &["-g"]);
-    // Each sample has four records of a period of 4,000 branches.
+    // Each sample has five records of a period of 5,000 branches.
     let json = write_records(&programs, "app", "br_inst_retired.near_taken:u");
     assert_eq!(
         (&json["counts"]["exactness"], &json["counts"]["branches_per_record"]),

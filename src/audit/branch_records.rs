@@ -1,13 +1,16 @@
 //! Branch records of the CPU (LBR), as `perf script -F comm,pid,period,event,brstack --show-mmap-events` prints them.
 //!
 //! ```text
-//! app  1234 PERF_RECORD_MMAP2 1234/1234: [0x557a0000(0x3000) @ 0x1000 fe:00 99 0]: r-xp /bin/app    where a file lies
+//! app  1234 PERF_RECORD_MMAP2 1234/1234: [0x557a0000(0x3000) @ 0x1000 fe:00 99 0]: r-xp /bin/app   a mapping
 //! app  1234  1000003 br_inst_retired.near_taken:u:  0x557a0388/0x557a1000/P/-/-/3 0x..              a sample
 //! ```
 //!
-//! A sample has the last taken branches, the newest first, as `from/to/flags`. An address of a running program is one of
-//! the file by its mapping (address to offset) and by the segments of the file (offset to address). If the event counts
-//! taken branches, then each sample stands for `period` of them, and a record for `period / records of the sample`.
+//! A sample has the last taken branches, the newest first, as `from/to/flags`. An address of a running program is one
+//! of the file by its mapping (address to offset) and by the segments of the file (offset to address). If the event
+//! counts taken branches, then each sample stands for `period` of them, and a record for `period / records of the
+//! sample`.
+
+mod parse;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::BufRead;
@@ -15,6 +18,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::counts::{CountsError, is_same_file};
+use parse::{ParsedMapping, parse_event, parse_mapping, parse_record, without_files};
 
 /// Longest line in bytes. 32 records with the paths of their files have some 10,000.
 const MAX_LINE_BYTES: usize = 1 << 18;
@@ -87,8 +91,8 @@ pub enum Unscaled {
     NoPeriod,
     /// The event counts something else.
     #[error(
-        "{0} does not count taken branches, so the number of calls is unknown; record them with `perf record -j any,u -e \
-         br_inst_retired.near_taken:u -c 1000003`"
+        "{0} does not count taken branches, so the number of calls is unknown; record them with `perf record -j any,u \
+         -e br_inst_retired.near_taken:u -c 1000003`"
     )]
     OtherEvent(String),
     /// Records of some branches are missing.
@@ -370,71 +374,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-struct ParsedMapping<'a> {
-    process: u64,
-    range: Range<u64>,
-    offset: u64,
-    build_id: Option<&'a str>,
-    is_code: bool,
-    path: &'a str,
-}
-
-/// Parses `2 12/12: [0x1000(0x20) @ 0x3000 fe:00 5 6]: r-xp /bin/app`, or with `<build id>` instead of the numbers of
-/// device and file.
-fn parse_mapping(text: &str) -> Option<ParsedMapping<'_>> {
-    let (head, rest) = text.split_once(": [")?;
-    let (place, rest) = rest.split_once("]: ")?;
-    let process = head.trim_start_matches('2').trim().split('/').next()?;
-    // The kernel's own is -1.
-    let process = process.parse::<i64>().ok()?.unsigned_abs();
-    let (start, place) = place.split_once('(')?;
-    let (length, place) = place.split_once(") @ ")?;
-    let mut place = place.split(' ');
-    let (start, length, offset) = (hexadecimal(start)?, hexadecimal(length)?, hexadecimal(place.next()?)?);
-    let build_id = place.next().and_then(|word| word.strip_prefix('<')?.strip_suffix('>'));
-    let (access, path) = rest.split_once(' ')?;
-    let range = start..start.checked_add(length)?;
-    let path = path.trim_end_matches(['\n', '\r']);
-    Some(ParsedMapping { process, range, offset, build_id, is_code: access.contains('x'), path })
-}
-
-/// Parses the head of `0x1000/0x2000/P/-/-/3`.
-fn parse_record(word: &str) -> Option<(u64, u64)> {
-    let mut parts = word.split('/');
-    let (from, to) = (parts.next()?, parts.next()?);
-    parts.next()?;
-    Some((hexadecimal(from.strip_prefix("0x")?)?, hexadecimal(to)?))
-}
-
 /// Whether a word is a branch record.
 pub(super) fn is_record(word: &str) -> bool {
     parse_record(word).is_some()
-}
-
-/// Parses the name of an event: a word with a colon at its end that is no time.
-fn parse_event(word: &str) -> Option<&str> {
-    let name = word.strip_suffix(':')?;
-    let is_time = name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    (!is_time).then_some(name)
-}
-
-fn hexadecimal(text: &str) -> Option<u64> {
-    u64::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok()
-}
-
-/// A line without the files that `-F dso` writes in parentheses, which have slashes and spaces.
-fn without_files(line: &str) -> std::borrow::Cow<'_, str> {
-    if !line.contains('(') {
-        return line.into();
-    }
-    let mut depth = 0_usize;
-    let keep = |c: &char| {
-        depth = if *c == '(' { depth + 1 } else { depth };
-        let is_kept = depth == 0;
-        depth = if *c == ')' { depth.saturating_sub(1) } else { depth };
-        is_kept
-    };
-    line.chars().filter(keep).collect::<String>().into()
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Counts of source lines: the JSON documents of `gcov --json-format` and `llvm-cov export`.
 //!
-//! gcov counts lines: one that was compiled several times (inlined, a template, in a header) has the sum. llvm-cov counts
-//! regions, which begin in the middle of lines: a line has the largest count of the regions that it touches. Either way a
-//! call on the line runs at most as often as its line.
+//! gcov counts lines: one that was compiled several times (inlined, a template, in a header) has the sum. llvm-cov
+//! counts regions, which begin in the middle of lines: a line has the largest count of the regions that it touches.
+//! Either way a call on the line runs at most as often as its line.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -16,8 +16,8 @@ use serde::{Deserialize, Deserializer};
 use super::counts::CountsError;
 use super::execution::Source;
 
-/// Bound on the text of a file, in bytes. Chromium's coverage has some 500 MB; at twice this bound, the counts would need
-/// more than 2 GB of memory.
+/// Bound on the text of a file, in bytes: a line has 100, so these are ten million lines. At twice this bound, the
+/// counts would need more than 2 GB of memory.
 const MAX_BYTES: u64 = 1 << 30;
 
 const HOW: &str = "make it with `gcov --json-format --stdout *.gcda`, or with `llvm-cov export`";

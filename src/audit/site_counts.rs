@@ -124,8 +124,8 @@ fn describe(function: &FunctionRange<'_>, site: &RawSite, count: SiteCount, sour
     }
 }
 
-/// Callgrind adds the instructions of a stub to those of the site that calls it, so a site of the procedure linkage table
-/// is counted by its calls.
+/// Callgrind adds the instructions of a stub to those of the site that calls it, so a site of the procedure linkage
+/// table is counted by its calls.
 fn count_executed(executed: &Executed, site: &RawSite) -> SiteCount {
     let called = executed.calls.get(&site.address);
     let own = called.into_iter().flatten().filter(|(name, _)| !is_resolver(name));

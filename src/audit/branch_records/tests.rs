@@ -2,10 +2,12 @@ use super::*;
 
 /// Lines as perf 6.1 prints them: the mappings are those of a real program, the records have the documented format.
 const FILE: &str = "\
-         swapper     0 PERF_RECORD_MMAP -1/0: [0xffffffff81000000(0x12090c8) @ 0xffffffff81000000]: x [kernel.kallsyms]_text
-             app 28968 PERF_RECORD_MMAP2 28968/28968: [0x557afa6a3000(0x3000) @ 0x1000 fe:00 11626497 12821]: r-xp /bin/app
-             app 28968 PERF_RECORD_MMAP2 28968/28968: [0x7fd9971ce000(0x156000) @ 0x26000 fe:00 326279 0]: r-xp /lib/libc.so.6
-             app 28968       3000 br_inst_retired.near_taken:u:  0x557afa6a3010/0x557afa6a3200/P/-/-/3 \
+  swapper     0 PERF_RECORD_MMAP -1/0: [0xffffffff81000000(0x12090c8) @ 0xffffffff81000000]: x [kernel.kallsyms]_text
+      app 28968 PERF_RECORD_MMAP2 28968/28968: \
+[0x557afa6a3000(0x3000) @ 0x1000 fe:00 11626497 12821]: r-xp /bin/app
+      app 28968 PERF_RECORD_MMAP2 28968/28968: \
+[0x7fd9971ce000(0x156000) @ 0x26000 fe:00 326279 0]: r-xp /lib/libc.so.6
+      app 28968       3000 br_inst_retired.near_taken:u:  0x557afa6a3010/0x557afa6a3200/P/-/-/3 \
 0x557afa6a3208/0x557afa6a3008/P/-/-/12 0x557afa6a3018/0x7fd9971ce100/M/-/-/1
 ";
 

@@ -3,13 +3,16 @@ use std::io::Write as _;
 use super::*;
 use crate::audit::branch_records::Segment;
 
-const CALLGRIND: &str = "# callgrind format\nversion: 1\npositions: instr line\nevents: Ir\nsummary: 500\n\nob=(1) /bin/app\n\
-     fn=(1) main\n0x1000 5 10\n+4 * 10\ncfn=(2) work\ncalls=10 0x2000 +2\n* * 300\n";
+const CALLGRIND: &str = "# callgrind format\nversion: 1\npositions: instr line\nevents: Ir\nsummary: 500\n\n\
+     ob=(1) /bin/app\nfn=(1) main\n0x1000 5 10\n+4 * 10\ncfn=(2) work\ncalls=10 0x2000 +2\n* * 300\n";
 const RECORDS: &str = "app 12 PERF_RECORD_MMAP2 12/12: [0x557afa6a3000(0x3000) @ 0x1000 fe:00 1 2]: r-xp /bin/app\n\
-     app 12 3000 br_inst_retired.near_taken:u:  0x557afa6a3010/0x557afa6a3200/P/-/-/3 0x557afa6a3208/0x557afa6a3008/M/-/-/1\n";
-const GCOV: &str = "{\"gcc_version\": \"12\", \"files\": [{\"file\": \"a.c\", \"lines\": [{\"line_number\": 3, \"count\": 5}], \
+     app 12 3000 br_inst_retired.near_taken:u:  0x557afa6a3010/0x557afa6a3200/P/-/-/3 \
+     0x557afa6a3208/0x557afa6a3008/M/-/-/1\n";
+const GCOV: &str = "{\"gcc_version\": \"12\", \"files\": [{\"file\": \"a.c\", \
+     \"lines\": [{\"line_number\": 3, \"count\": 5}], \
      \"functions\": [{\"name\": \"f\", \"execution_count\": 5}]}]}";
-const LLVM: &str = "{\"data\":[{\"files\":[{\"expansions\":[],\"filename\":\"a.c\",\"segments\":[[2,1,1,true,true,false]]}],\
+const LLVM: &str = "{\"data\":[{\"files\":[{\"expansions\":[],\"filename\":\"a.c\",\
+     \"segments\":[[2,1,1,true,true,false]]}],\
      \"functions\":[{\"name\":\"f\",\"count\":1}]}],\"type\":\"llvm.coverage.json.export\"}";
 
 fn packed(text: &str) -> Vec<u8> {
