@@ -56,7 +56,7 @@ fn a_line_of_llvm_cov_has_the_largest_count_of_its_regions() {
 fn a_document_of_another_program_or_a_damaged_one_is_an_error_with_its_line() {
     for (text, part) in [
         ("{\"schema\": \"pvbench.report/2\"}", "cov.json:1: the document is neither of gcov nor of llvm-cov"),
-        (&GCOV[..500], "cov.json:3: EOF"),
+        (&GCOV[..500], "cov.json:5: EOF"),
         ("{\"gcc_version\": \"12\", \"files\": []}", "no source file was counted"),
         (&LLVM.replace("[2,1,1,true", "[2,1"), "cov.json:2: "),
         ("", "no source file was counted"),
