@@ -277,6 +277,144 @@ fn counts_of_another_build_are_refused() {
     assert!(error.contains("not the build that ran"), "{error}");
 }
 
+/// Sites on lines of their own, one that is inlined in two functions, and a callback. It counts its calls itself.
+const LINES: &str = "\
+#include <stdio.h>
+#include <stdlib.h>
+__attribute__((noinline)) long read_word(long at) { return at * 3; }
+long (*volatile device)(long) = read_word;
+static inline __attribute__((always_inline)) long ask(long at) {
+    return device(at);
+}
+__attribute__((noinline)) long poll_device(long n) {
+    long sum = 0;
+    for (long i = 0; i < n; i++) {
+        if (i % 4 == 0)
+            sum += device(i);
+        sum += ask(i);
+    }
+    return sum;
+}
+__attribute__((noinline)) long service(long n) {
+    return ask(n) + poll_device(n);
+}
+int main(int count, char **arguments) {
+    return service(count > 1 ? atol(arguments[1]) : 10) == 42;
+}
+";
+
+impl Programs {
+    fn run(&self, command: &str) {
+        let done = Command::new("sh").current_dir(self.folder.path()).args(["-ec", command]).output().unwrap();
+        assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    fn audit_counts(&self, binary: &str, counts: &str) -> Value {
+        let (code, out, error) = self.pvbench(&["audit", binary, "--counts", counts, "--json"]);
+        assert_eq!(code, Some(0), "{error}");
+        serde_json::from_str(&out).unwrap()
+    }
+}
+
+#[test]
+fn a_site_runs_at_most_as_often_as_its_line_by_gcov_in_any_build_of_the_source() {
+    let programs = Programs::new();
+    std::fs::write(programs.path("driver.c"), LINES).unwrap();
+    programs.build("covered", &["-g", "--coverage"]);
+    programs.run("./covered 1000; gcov --json-format --stdout *.gcda > lines.json; gzip -k lines.json");
+    programs.build("app", &["-g"]);
+    for (binary, counts) in [("covered", "lines.json"), ("app", "lines.json"), ("app", "lines.json.gz")] {
+        let json = programs.audit_counts(binary, counts);
+        assert_eq!((&json["counts"]["source"], &json["counts"]["exactness"]), (&"gcov".into(), &"by_line".into()));
+        assert!(json["instructions"].is_null(), "{json:#}");
+        let sites = json["sites"].as_array().unwrap();
+        let at =
+            |line: u64| sites.iter().filter(move |site| site["source"]["line"] == line && site["kind"] == "memory");
+        let own: Vec<_> = at(12).map(|site| (&site["counted"], site["calls"].as_u64())).collect();
+        assert_eq!(own, [(&"line".into(), Some(250))], "{json:#}");
+        let inlined: Vec<_> = at(6).map(|site| (&site["counted"], site["calls"].as_u64())).collect();
+        assert_eq!(inlined, [(&"shared_line".into(), Some(1001)); 2], "{json:#}");
+    }
+    let (_, out, _) = programs.pvbench(&["audit", "app", "--counts", "lines.json"]);
+    assert!(out.contains("\u{2264}250") && out.contains("+\u{2264}1,001"), "{out}");
+    let renamed = "s/driver.c/other.c/g; s/stdlib.h/other.h/g; s/poll_device/a/g; s/service/b/g; s/\"main\"/\"c\"/g";
+    programs.run(&format!("sed -i '{renamed}' lines.json"));
+    let (code, _, error) = programs.pvbench(&["audit", "app", "--counts", "lines.json"]);
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains("other.") && error.contains("built with -g"), "{error}");
+}
+
+/// A file as `perf script` prints it, of a program that is loaded at an address: three samples of a loop, each of five
+/// branches, of which two are calls of the site.
+fn write_records(programs: &Programs, binary: &str, event: &str) -> Value {
+    use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
+    const LOADED: u64 = 0x5555_5555_4000;
+    let (_, listing, _) = programs.pvbench(&["audit", binary, "--function", "poll_device", "--json"]);
+    let listing: Value = serde_json::from_str(&listing).unwrap();
+    let sites = listing["binaries"][0]["functions"][0]["sites"].as_array().unwrap();
+    let site = sites.iter().find(|site| site["kind"] == "memory").unwrap()["address"].as_u64().unwrap();
+    let bytes = std::fs::read(programs.path(binary)).unwrap();
+    let elf = object::File::parse(&*bytes).unwrap();
+    let address = |name: &str| elf.symbols().find(|symbol| symbol.name() == Ok(name)).unwrap().address();
+    let code = elf.segments().find(|segment| (segment.address()..segment.address() + segment.size()).contains(&site));
+    let code = code.unwrap();
+    let (offset, length) = code.file_range();
+    let at = |address: u64| LOADED + address - code.address();
+    let (site, word, slow) = (at(site), at(address("read_word")), at(address("read_slow")));
+    let path = programs.path(binary).canonicalize().unwrap();
+    let mut text = format!(
+        "  app 77 PERF_RECORD_MMAP2 77/77: [{LOADED:#x}({length:#x}) @ {offset:#x} fe:00 5 6]: r-xp {}\n",
+        path.display()
+    );
+    let (returned, end, top) = (site + 2, site + 9, site - 8);
+    for callee in [word, word, slow] {
+        // The newest first: each leads to the branch in front of it.
+        let branches = [(site, word), (end, top), (callee + 4, returned), (site, callee), (end, top)];
+        let records = branches.map(|(from, to)| format!("{from:#x}/{to:#x}/P/-/-/2"));
+        text += &format!("  app 77   5000 {event}:  {}\n", records.join(" "));
+    }
+    std::fs::write(programs.path("records.txt"), text).unwrap();
+    programs.audit_counts(binary, "records.txt")
+}
+
+#[test]
+fn branch_records_of_a_loaded_program_are_calls_of_its_sites_if_their_scale_is_known() {
+    let programs = Programs::new();
+    programs.build("app", &["-g"]);
+    // Each sample has five records of a period of 5,000 branches.
+    let json = write_records(&programs, "app", "br_inst_retired.near_taken:u");
+    assert_eq!(
+        (&json["counts"]["exactness"], &json["counts"]["branches_per_record"]),
+        (&"sampled".into(), &1000.0.into())
+    );
+    let site = site_of(&json, "poll_device");
+    assert_eq!((site["records"].as_u64(), site["calls"].as_u64()), (Some(6), Some(6000)), "{json:#}");
+    let names: Vec<_> =
+        site["targets"].as_array().unwrap().iter().map(|it| (&it["name"], it["calls"].as_u64())).collect();
+    assert_eq!(names, [(&"read_word".into(), Some(5000)), (&"read_slow".into(), Some(1000))]);
+    let shares = write_records(&programs, "app", "cycles:u");
+    let site = site_of(&shares, "poll_device");
+    assert_eq!((site["records"].as_u64(), &site["calls"]), (Some(6), &Value::Null), "{shares:#}");
+    assert!(shares["counts"]["no_scale_reason"].as_str().unwrap().contains("cycles:u"), "{shares:#}");
+    let (_, out, _) = programs.pvbench(&["audit", "app", "--counts", "records.txt"]);
+    assert!(out.contains("records") && out.contains("does not count taken branches"), "{out}");
+}
+
+#[test]
+fn predict_names_the_command_that_prices_counts_of_a_program() {
+    let programs = Programs::new();
+    for (text, name) in [
+        ("# callgrind format\nversion: 1\n", "callgrind"),
+        ("app 1 PERF_RECORD_MMAP2 1/1: [0x1000(0x1000) @ 0 fe:00 5 6]: r-xp /bin/app\n", "perf script"),
+        ("{\"gcc_version\": \"12.2.0\", \"files\": []}", "gcov"),
+    ] {
+        std::fs::write(programs.path("counts"), text).unwrap();
+        let (code, _, error) = programs.pvbench(&["predict", "counts"]);
+        assert_eq!(code, Some(2), "{error}");
+        assert!(error.contains(name) && error.contains("pvbench audit BINARY --counts counts"), "{error}");
+    }
+}
+
 /// The page that shows a budget on a program, and what the gate prints.
 const README: &str = include_str!("../README.md");
 

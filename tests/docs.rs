@@ -20,7 +20,17 @@ use std::process::{Command, Output, Stdio};
 /// The longest README, in lines.
 const MAX_README_LINES: usize = 150;
 /// Reasons why the tests do not run a block.
-const NEEDS: [&str; 7] = ["minutes", "qemu", "network", "kernels", "two builds", "a report", "root"];
+const NEEDS: [&str; 9] = [
+    "minutes",
+    "qemu",
+    "network",
+    "kernels",
+    "two builds",
+    "a report",
+    "root",
+    "a CPU with branch records",
+    "the compiler's LLVM tools",
+];
 /// A reason of pages about a crate that is not this one.
 const OWN_CRATE: &str = "a crate of your own";
 /// Subcommands of blocks without a comment. They take a moment and write nothing.

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::BufRead;
 use std::path::Path;
 
+use super::counts::is_same_file;
+
 /// What ran of one binary.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Executed {
@@ -256,17 +258,6 @@ fn next_position(last: u64, text: &str) -> Result<u64, String> {
         _ => number(text),
     };
     next.map_err(|_| format!("{text} is no address"))
-}
-
-/// Whether two paths lead to the same file. A file of counts of another machine is compared by name.
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    if a == b {
-        return true;
-    }
-    match (a.canonicalize(), b.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => a.file_name().is_some() && a.file_name() == b.file_name(),
-    }
 }
 
 #[cfg(test)]

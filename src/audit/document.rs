@@ -168,7 +168,7 @@ pub struct Site {
 }
 
 /// A line of the source.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SourceLine {
     /// The file as the compiler named it.

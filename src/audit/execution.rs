@@ -16,10 +16,14 @@ pub struct Execution {
     pub schema: String,
     /// The binary whose sites are counted.
     pub path: String,
-    /// Instructions of the whole run, also of shared libraries.
-    pub instructions: u64,
-    /// Instructions of this binary.
-    pub own_instructions: u64,
+    /// Where the counts are from, and how exact they are.
+    pub counts: Counts,
+    /// Instructions of the whole run, also of shared libraries; callgrind alone counts them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<u64>,
+    /// Instructions of this binary; callgrind alone counts them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_instructions: Option<u64>,
     /// CPU time of a run without callgrind, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_seconds: Option<f64>,
@@ -39,6 +43,89 @@ pub struct Execution {
     pub percent: Option<Bounds>,
     /// The indirect sites that ran, the dearest first.
     pub sites: Vec<SiteRun>,
+}
+
+/// What counted a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Callgrind, by instruction.
+    Callgrind,
+    /// Sampled branch records of the CPU, as `perf script` prints them.
+    BranchRecords,
+    /// gcov, by source line.
+    Gcov,
+    /// llvm-cov, by source region.
+    LlvmCov,
+}
+
+/// How the counts of a run relate to its calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Exactness {
+    /// Every call was counted.
+    Exact,
+    /// Calls are estimated from sampled records, times the branches that a record stands for.
+    Sampled,
+    /// Records were sampled, and the number of calls is unknown: only shares are.
+    SampledShares,
+    /// The runs of source lines were counted: sites run at most that often.
+    ByLine,
+}
+
+/// Where the counts of a run are from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Counts {
+    /// What counted.
+    pub source: Source,
+    /// How exact that is.
+    pub exactness: Exactness,
+    /// Sampled records, also of other binaries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<u64>,
+    /// Taken branches that a record stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branches_per_record: Option<f64>,
+    /// Why that is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_scale_reason: Option<String>,
+    /// Indirect sites, and sites of stubs, whose line and function were not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uncounted_sites: Option<u64>,
+}
+
+/// What the count of a site is a count of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Counted {
+    /// The instruction.
+    Instruction,
+    /// Sampled records of the instruction.
+    Records,
+    /// The source line, which has no other site: at most so many calls.
+    Line,
+    /// A source line with several sites, or one that was inlined in several places: at most so many calls of each.
+    SharedLine,
+    /// The entries of the function: the line was not counted. A site in a loop runs more often.
+    Function,
+}
+
+impl Counted {
+    /// Whether the functions that a site called were counted, too.
+    #[must_use]
+    pub fn has_targets(self) -> bool {
+        matches!(self, Counted::Instruction | Counted::Records)
+    }
+
+    /// Whether the number of calls is an upper bound.
+    #[must_use]
+    pub fn is_upper_bound(self) -> bool {
+        matches!(self, Counted::Line | Counted::SharedLine)
+    }
 }
 
 /// Two bounds: what hides completely, and what hides nothing.
@@ -79,8 +166,12 @@ pub struct KindRun {
     pub kind: Kind,
     /// Sites that ran at least once.
     pub sites: u64,
-    /// Executed calls.
-    pub calls: u64,
+    /// Executed calls; absent where only shares are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls: Option<u64>,
+    /// Sampled records of these calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<u64>,
     /// Their cost above inline code, in core cycles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cycles: Option<Bounds>,
@@ -96,13 +187,19 @@ pub struct SiteRun {
     pub function: String,
     /// Its mechanism.
     pub kind: Kind,
-    /// Executed calls.
-    pub calls: u64,
+    /// What its count is a count of.
+    pub counted: Counted,
+    /// Executed calls; absent where only shares are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls: Option<u64>,
+    /// Sampled records of its calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<u64>,
     /// What it called, the most frequent first; at most eight.
     pub targets: Vec<TargetRun>,
     /// How many different functions it called.
     pub targets_total: u64,
-    /// Calls whose function is known. Callgrind sees a tail jump only where both functions have symbols.
+    /// Calls whose function is known, or records if only shares are known. Callgrind sees a tail jump only where both functions have symbols.
     #[serde(default)]
     pub known_calls: u64,
     /// Where it is in the source.
@@ -125,7 +222,7 @@ impl SiteRun {
     pub fn has_known_targets(&self) -> bool {
         /// Below it, the most frequent known target need not be the most frequent one.
         const MIN_KNOWN_SHARE: f64 = 0.9;
-        self.known_calls as f64 >= MIN_KNOWN_SHARE * self.calls as f64
+        self.counted.has_targets() && self.known_calls as f64 >= MIN_KNOWN_SHARE * self.count() as f64
     }
 }
 
@@ -143,12 +240,39 @@ pub struct Savings {
     pub inline: Bounds,
 }
 
+impl SiteRun {
+    /// Its count, in calls or in records.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.calls.or(self.records).unwrap_or(0)
+    }
+
+    /// The share of its calls that reached its most frequent target, 0 to 1; `None` if its targets are unknown.
+    #[must_use]
+    pub fn most_frequent_share(&self) -> Option<f64> {
+        let most = self.targets.first()?;
+        Some((most.count() as f64 / self.count().max(1) as f64).min(1.0))
+    }
+}
+
 /// A function that a site called.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TargetRun {
     /// Its demangled name.
     pub name: String,
-    /// Calls of it.
-    pub calls: u64,
+    /// Calls of it; absent where only shares are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls: Option<u64>,
+    /// Sampled records of these calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<u64>,
+}
+
+impl TargetRun {
+    /// Its count, in calls or in records.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.calls.or(self.records).unwrap_or(0)
+    }
 }

@@ -10,12 +10,15 @@
 //!
 //! Everything in a binary is untrusted.
 
+pub mod branch_records;
 mod build;
 pub mod callgrind;
 pub mod changes;
 pub mod classify;
 mod compute;
 pub mod control;
+pub mod counts;
+pub mod coverage;
 pub mod document;
 pub mod error;
 pub mod execution;
@@ -39,6 +42,7 @@ mod parts;
 mod pool;
 pub mod price;
 pub mod process;
+mod site_counts;
 mod sources;
 pub mod terminal;
 pub mod thunks;

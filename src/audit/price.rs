@@ -52,7 +52,9 @@ pub fn add_costs(run: &mut Execution, report: &Report, cpu_seconds: Option<f64>)
         total = total.plus(site.cycles.unwrap_or(Bounds { low: 0.0, high: 0.0 }));
     }
     if run.sites.iter().any(|site| site.cycles.is_none()) && run.sites.iter().all(|site| site.cycles.is_none()) {
-        run.no_cost_reason = Some("the report has no cell of the mechanisms that this program uses".to_owned());
+        let no_scale = run.counts.no_scale_reason.clone();
+        let no_cell = || "the report has no cell of the mechanisms that this program uses".to_owned();
+        run.no_cost_reason = Some(no_scale.unwrap_or_else(no_cell));
         return;
     }
     run.cycles = Some(total);
@@ -62,18 +64,20 @@ pub fn add_costs(run: &mut Execution, report: &Report, cpu_seconds: Option<f64>)
         kind.cycles = own.reduce(Bounds::plus);
     }
     let high = |site: &SiteRun| site.cycles.map_or(0.0, |cycles| cycles.high);
-    run.sites.sort_by(|a, b| high(b).total_cmp(&high(a)).then(b.calls.cmp(&a.calls)));
+    run.sites.sort_by(|a, b| high(b).total_cmp(&high(a)).then(b.count().cmp(&a.count())));
 }
 
 /// The cost of a site as if it were of a kind, above inline code.
 fn cost(prices: &Prices, site: &SiteRun, kind: Kind) -> Option<Bounds> {
     let mechanism = mechanism_of(kind)?;
     let price = prices.usual(mechanism, None)?;
-    let calls = site.calls as f64;
-    let high = hot_or_cold(&price, site.calls);
+    let calls = site.calls?;
+    let high = hot_or_cold(&price, calls);
     let mispredicted = if kind.is_indirect_call() { mispredicted_share(site) } else { 0.0 };
     let penalty = penalty(prices, mechanism).unwrap_or(0.0);
-    Some(Bounds { low: price.low, high: high + mispredicted * penalty }.scaled(calls))
+    // A line that ran may have passed its site by.
+    let low = if site.counted.is_upper_bound() { price.low.min(0.0) } else { price.low };
+    Some(Bounds { low, high: high + mispredicted * penalty }.scaled(calls as f64))
 }
 
 fn hot_or_cold(price: &CallPrice, calls: u64) -> f64 {
@@ -84,15 +88,15 @@ fn hot_or_cold(price: &CallPrice, calls: u64) -> f64 {
 }
 
 /// The largest share of calls that a predictor misses which expects the last target again: each call of another
-/// function than the most frequent one misses, and so does the call after it.
+/// function than the most frequent one misses, and so does the call after it. Where nothing counted the targets, every
+/// call may miss.
 fn mispredicted_share(site: &SiteRun) -> f64 {
     (2.0 * other_share(site)).min(1.0)
 }
 
 /// The share of calls that may reach another function than the most frequent one: also those whose target is not known.
 fn other_share(site: &SiteRun) -> f64 {
-    let most = site.targets.first().map_or(0, |target| target.calls);
-    site.calls.saturating_sub(most) as f64 / site.calls.max(1) as f64
+    1.0 - site.most_frequent_share().unwrap_or(0.0)
 }
 
 /// The cycles of a misprediction of a mechanism. One without cells of random targets has that of a call through a word:
@@ -107,7 +111,7 @@ fn penalty(prices: &Prices, mechanism: &str) -> Option<f64> {
 }
 
 fn savings(prices: &Prices, site: &SiteRun, cycles: Bounds) -> Savings {
-    let calls_one = site.targets_total == 1 && site.known_calls == site.calls;
+    let calls_one = site.targets_total == 1 && site.known_calls == site.count();
     let direct = cost(prices, site, Kind::Direct).filter(|_| calls_one || matches!(site.kind, Kind::Plt | Kind::Got));
     let can_compare = site.kind.is_indirect_call() && site.has_known_targets();
     Savings {
@@ -122,9 +126,10 @@ fn savings(prices: &Prices, site: &SiteRun, cycles: Bounds) -> Savings {
 /// neither does.
 fn compared_savings(prices: &Prices, site: &SiteRun, cycles: Bounds) -> Option<Bounds> {
     let first = prices.usual("compare_tree_1", None)?;
-    let (others, calls) = (other_share(site), site.calls as f64);
+    let (others, count) = (other_share(site), site.calls?);
+    let calls = count as f64;
     let missed = (2.0 * others.min(1.0 - others)).min(1.0) * penalty(prices, "compare_tree_1").unwrap_or(0.0);
-    let compared = Bounds { low: first.low, high: hot_or_cold(&first, site.calls) }.scaled(calls);
+    let compared = Bounds { low: first.low, high: hot_or_cold(&first, count) }.scaled(calls);
     let replaced = cycles.scaled(1.0 - others);
     let (hidden, open) = (replaced.low - compared.low, replaced.high - compared.high);
     Some(Bounds { low: hidden.min(open) - missed * calls, high: replaced.high - compared.low })

@@ -32,7 +32,8 @@ pub(crate) const EXAMPLES: &str = "Examples:
 
 A binary is an x86-64 ELF file: a program, a library, an object file or an archive of them, a kernel module, a vmlinux
 or a bzImage. Without --run, it is read and not run. With --run, it runs twice: alone for its CPU time, and under
-callgrind, which counts calls exactly and takes some 50 times as long; `--counts FILE` takes a file of callgrind.
+callgrind, which counts calls exactly and takes some 50 times as long; `--counts FILE` takes a file of callgrind, branch
+records as `perf script` prints them, or JSON of gcov or llvm-cov.
 `docs/audit.md` describes the kinds and what the machine code does not tell.";
 
 /// Names that stand for the kinds of a group.
@@ -65,7 +66,7 @@ pub struct AuditArgs {
     /// Run the program, with the arguments after `--`
     #[arg(long, conflicts_with_all = ["function", "kind", "html", "counts"])]
     run: bool,
-    /// Take the counts of a run from a file of callgrind
+    /// Take the counts of a run from a file of callgrind, perf script, gcov or llvm-cov
     #[arg(long, value_name = "FILE", conflicts_with_all = ["function", "kind", "html"])]
     counts: Option<PathBuf>,
     /// With --run or --counts: CPU time of the run, for percent

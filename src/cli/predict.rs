@@ -92,6 +92,17 @@ pub enum CountsError {
         /// The fault.
         message: String,
     },
+    /// The file has counts of a program, not of hooks.
+    #[error(
+        "{path}: counts of a program by {source_name}, not of hooks; price them with `pvbench audit BINARY --counts \
+         {path}`, where BINARY is the program that ran"
+    )]
+    OfProgram {
+        /// The file.
+        path: PathBuf,
+        /// What made it.
+        source_name: &'static str,
+    },
 }
 
 #[derive(Deserialize)]
@@ -104,6 +115,10 @@ struct Counts {
 
 /// Reads counts and prints their cost with each mechanism.
 pub fn predict(args: &PredictArgs) -> Done {
+    #[cfg(feature = "audit")]
+    if let Some(format) = crate::audit::counts::detect(&args.counts) {
+        return Err(CountsError::OfProgram { path: args.counts.clone(), source_name: format.name() }.into());
+    }
     let report = read::report(&args.report)?;
     let own = args.native.as_deref().map(read_native).transpose()?;
     let native = own.as_ref().or_else(|| report.kernel_time.as_ref().map(|it| &it.native));

@@ -1,6 +1,6 @@
 //! What the indirect calls of a run cost, as text.
 
-use crate::audit::execution::{Bounds, Execution, SiteRun};
+use crate::audit::execution::{Bounds, Counted, Counts, Exactness, Execution, SiteRun, Source};
 use crate::audit::names::visible;
 use crate::audit::words::{number, percent, place};
 use crate::report::terminal::width::{Columns, Lines, Overflow};
@@ -17,11 +17,14 @@ const MIN_SECONDS: f64 = 0.05;
 pub fn execution(run: &Execution, width: Option<usize>) -> String {
     let mut lines = Lines::new(width);
     lines.say(&visible(&run.path));
-    lines.say(&format!(
-        "  {} instructions ran, {} of them in this binary; shared libraries have the others",
-        number(run.instructions),
-        percent(run.own_instructions, run.instructions),
-    ));
+    if let (Some(all), Some(own)) = (run.instructions, run.own_instructions) {
+        lines.say(&format!(
+            "  {} instructions ran, {} of them in this binary; shared libraries have the others",
+            number(all),
+            percent(own, all),
+        ));
+    }
+    describe_counts(&run.counts).iter().for_each(|line| lines.say(&format!("  {}", visible(line))));
     if let (Some(seconds), Some(cycles)) = (run.cpu_seconds, run.cpu_cycles) {
         lines.say(&format!("  {seconds:.3} s of CPU time without callgrind, {} core cycles", short(cycles)));
         if seconds < MIN_SECONDS {
@@ -37,13 +40,14 @@ pub fn execution(run: &Execution, width: Option<usize>) -> String {
         vec![
             kind.kind.name().to_owned(),
             number(kind.sites),
-            number(kind.calls),
+            mark(run, None) + &number(kind.calls.or(kind.records).unwrap_or(0)),
             range(kind.cycles, short),
             range(share, |value| format!("{value:.2}")),
         ]
     };
     let rows: Vec<Vec<String>> = run.kinds.iter().map(row).collect();
-    let header = ["sites that ran", "sites", "times", "cycles above inline", "percent of the run"];
+    let unit = if run.counts.exactness == Exactness::SampledShares { "records" } else { "times" };
+    let header = ["sites that ran", "sites", unit, "cycles above inline", "percent of the run"];
     lines.tabulate(&Columns { header: &header, rows: &rows, names: 1, numbers: 4, overflow: Overflow::Stack });
     lines.skip();
     let total = range(run.cycles, short);
@@ -64,7 +68,7 @@ pub fn execution(run: &Execution, width: Option<usize>) -> String {
     let by = if run.cycles.is_some() { "dearest" } else { "most frequent" };
     lines.say(&format!("The {} {by} of {} sites:", number(shown as u64), number(run.sites.len() as u64)));
     let rows: Vec<Vec<String>> = run.sites.iter().take(MAX_SITES).map(|site| list_site(site, run)).collect();
-    let header = ["site", "kind", "calls", "cycles", "percent", "saved if direct", "if compared", "calls most often"];
+    let header = ["site", "kind", unit, "cycles", "percent", "saved if direct", "if compared", "calls most often"];
     lines.tabulate(&Columns { header: &header, rows: &rows, names: 2, numbers: 5, overflow: Overflow::Stack });
     lines.skip();
     lines.say(
@@ -78,25 +82,67 @@ pub fn execution(run: &Execution, width: Option<usize>) -> String {
 fn list_site(site: &SiteRun, run: &Execution) -> Vec<String> {
     let at = site.source.as_ref().map_or_else(|| format!("{:x}", site.address), place);
     let most = match site.targets.first() {
+        _ if !site.counted.has_targets() => String::new(),
         Some(target) if site.has_known_targets() => {
             let others = site.targets_total.saturating_sub(1);
             let rest = if others > 0 { format!(", {} others", number(others)) } else { String::new() };
-            format!("{} ({}{rest})", visible(&target.name), percent(target.calls, site.calls))
+            format!("{} ({}{rest})", visible(&target.name), percent(target.count(), site.count()))
         }
-        _ => format!("not known for {}", percent(site.calls.saturating_sub(site.known_calls), site.calls)),
+        _ => format!("not known for {}", percent(site.count().saturating_sub(site.known_calls), site.count())),
     };
     let saves = site.saves;
     let saved = |of: fn(crate::audit::execution::Savings) -> Option<Bounds>| range(saves.and_then(of), short);
     vec![
         format!("{} {at}", visible(&site.function)),
         site.kind.name().to_owned(),
-        number(site.calls),
+        mark(run, Some(site.counted)) + &number(site.count()),
         range(site.cycles, short),
         range(site.percent.filter(|_| run.cpu_cycles.is_some()), |value| format!("{value:.2}")),
         saved(|saves| saves.direct),
         saved(|saves| saves.compared),
         most,
     ]
+}
+
+/// Where counts are from, where that is not callgrind.
+fn describe_counts(counts: &Counts) -> Vec<String> {
+    let records = number(counts.records.unwrap_or(0));
+    let mut said = match (counts.exactness, counts.branches_per_record) {
+        (Exactness::Exact, _) => Vec::new(),
+        (Exactness::Sampled, Some(scale)) => {
+            vec![format!("~: estimated from {records} branch records, of which each stands for {scale:.0} branches")]
+        }
+        (Exactness::Sampled | Exactness::SampledShares, _) => {
+            let reason = counts.no_scale_reason.as_deref().unwrap_or("the number of calls is unknown");
+            vec![format!("{records} branch records; {reason}")]
+        }
+        (Exactness::ByLine, _) => {
+            let name = if counts.source == Source::LlvmCov { "llvm-cov" } else { "gcov" };
+            vec![format!(
+                "counts of source lines by {name}; \u{2264}: at most, as the line ran so often; +: the line has several \
+                 sites, or was inlined in several places; ?: entries of the function, as the line was not counted"
+            )]
+        }
+    };
+    match counts.uncounted_sites {
+        Some(sites) if sites > 0 => {
+            said.push(format!("{} indirect sites are left out: neither line nor function was counted", number(sites)));
+        }
+        _ => {}
+    }
+    said
+}
+
+/// The mark in front of a number that is no exact count.
+fn mark(run: &Execution, counted: Option<Counted>) -> String {
+    let mark = match (run.counts.exactness, counted) {
+        (Exactness::Exact | Exactness::SampledShares, _) => "",
+        (Exactness::Sampled, _) => "~",
+        (Exactness::ByLine, Some(Counted::SharedLine)) => "+\u{2264}",
+        (Exactness::ByLine, Some(Counted::Function)) => "?",
+        (Exactness::ByLine, _) => "\u{2264}",
+    };
+    mark.to_owned()
 }
 
 /// A range in words; `-` where nothing is known.
