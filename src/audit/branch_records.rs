@@ -17,7 +17,7 @@ use std::io::BufRead;
 use std::ops::Range;
 use std::path::Path;
 
-use super::counts::{CountsError, is_same_file};
+use super::counts::{CountFileError, is_same_file};
 use parse::{ParsedMapping, parse_event, parse_mapping, parse_record, without_files};
 
 /// Longest line in bytes. 32 records with the paths of their files have some 10,000.
@@ -58,7 +58,7 @@ pub struct Binary<'a> {
 
 /// Where a branch went.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Target {
+pub enum BranchTarget {
     /// An address of the binary.
     Own(u64),
     /// A file, by its number in [`Records::files`], and an offset in it.
@@ -73,7 +73,7 @@ pub struct Records {
     /// All records, also of other binaries.
     pub total: u64,
     /// The branches of this binary: by the address of the instruction, the records of each target.
-    pub branches: HashMap<u64, BTreeMap<Target, u64>>,
+    pub branches: HashMap<u64, BTreeMap<BranchTarget, u64>>,
     /// Names of files.
     pub files: Vec<String>,
     /// Taken branches for which a record stands, or why that is unknown.
@@ -113,7 +113,7 @@ pub enum Unscaled {
 ///
 /// # Errors
 /// If the file is not of perf, has no branches of the binary, or was made with another build.
-pub fn read(path: &str, input: &mut dyn BufRead, binary: &Binary<'_>) -> Result<Records, CountsError> {
+pub fn read(path: &str, input: &mut dyn BufRead, binary: &Binary<'_>) -> Result<Records, CountFileError> {
     let mut reader = Reader::new(binary);
     let mut line = Vec::new();
     let mut number = 0;
@@ -121,18 +121,18 @@ pub fn read(path: &str, input: &mut dyn BufRead, binary: &Binary<'_>) -> Result<
         line.clear();
         number += 1;
         let read = std::io::Read::take(&mut *input, MAX_LINE_BYTES as u64).read_until(b'\n', &mut line);
-        let length = read.map_err(|source| CountsError::Read { path: path.to_owned(), source })?;
+        let length = read.map_err(|source| CountFileError::Read { path: path.to_owned(), source })?;
         if length == 0 {
             break;
         }
-        let wrong = |message: String| CountsError::Line { path: path.to_owned(), line: number, message, how: HOW };
+        let wrong = |message: String| CountFileError::Line { path: path.to_owned(), line: number, message, how: HOW };
         if length == MAX_LINE_BYTES {
             return Err(wrong(format!("the line has more than {MAX_LINE_BYTES} bytes")));
         }
         reader.line(&String::from_utf8_lossy(&line)).map_err(wrong)?;
     }
     if let Some((ran, own)) = reader.other_build {
-        return Err(CountsError::OtherBuild {
+        return Err(CountFileError::OtherBuild {
             path: path.to_owned(),
             binary: binary.path.display().to_string(),
             ran,
@@ -149,13 +149,13 @@ pub fn read(path: &str, input: &mut dyn BufRead, binary: &Binary<'_>) -> Result<
     };
     if !message.is_empty() {
         let (path, message) = (path.to_owned(), message.to_owned());
-        return Err(CountsError::Line { path, line: number.saturating_sub(1), message, how: HOW });
+        return Err(CountFileError::Line { path, line: number.saturating_sub(1), message, how: HOW });
     }
     if records.branches.is_empty() {
         let mut ran = std::mem::take(&mut records.files);
         ran.truncate(8);
         let (path, binary) = (path.to_owned(), binary.path.display().to_string());
-        return Err(CountsError::OtherBinary { path, binary, ran: ran.join(", ") });
+        return Err(CountFileError::OtherBinary { path, binary, ran: ran.join(", ") });
     }
     let scale = reader.scale();
     let mut records = reader.records;
@@ -332,8 +332,8 @@ impl<'a> Reader<'a> {
     fn record(&mut self, process: Option<u64>, from: u64, to: u64) -> Result<(), String> {
         self.records.total += 1;
         self.has_kernel |= from >= KERNEL;
-        let Some(Target::Own(from)) = self.resolve(process, from) else { return Ok(()) };
-        let to = self.resolve(process, to).unwrap_or(Target::Unknown(to));
+        let Some(BranchTarget::Own(from)) = self.resolve(process, from) else { return Ok(()) };
+        let to = self.resolve(process, to).unwrap_or(BranchTarget::Unknown(to));
         let targets = self.records.branches.entry(from).or_default();
         if !targets.contains_key(&to) {
             self.branches += 1;
@@ -346,15 +346,15 @@ impl<'a> Reader<'a> {
     }
 
     /// The place in a file that an address of a process is.
-    fn resolve(&self, process: Option<u64>, address: u64) -> Option<Target> {
+    fn resolve(&self, process: Option<u64>, address: u64) -> Option<BranchTarget> {
         let memory = process.and_then(|process| self.processes.get(&process)).unwrap_or(&self.all);
         let (start, mapping) = memory.find(address)?;
         let offset = mapping.offset.checked_add(address - start)?;
         if !mapping.is_own {
-            return Some(Target::Other(mapping.file, offset));
+            return Some(BranchTarget::Other(mapping.file, offset));
         }
         let segment = self.binary.segments.iter().find(|segment| segment.offsets.contains(&offset))?;
-        Some(Target::Own(segment.address.checked_add(offset - segment.offsets.start)?))
+        Some(BranchTarget::Own(segment.address.checked_add(offset - segment.offsets.start)?))
     }
 
     fn scale(&self) -> Result<f64, Unscaled> {

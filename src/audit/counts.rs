@@ -12,7 +12,7 @@ use super::coverage::{self, LineCounts};
 
 /// Why counts cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum CountsError {
+pub enum CountFileError {
     /// The file cannot be read.
     #[error("{path}: {source}")]
     Read {
@@ -80,7 +80,7 @@ pub enum CountsError {
 
 /// A format of counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum CountFormat {
     /// callgrind.
     Callgrind,
     /// `perf script` of branch records.
@@ -89,14 +89,14 @@ pub enum Format {
     Coverage,
 }
 
-impl Format {
+impl CountFormat {
     /// What makes such files.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Format::Callgrind => "callgrind",
-            Format::BranchRecords => "perf script",
-            Format::Coverage => "gcov or llvm-cov",
+            CountFormat::Callgrind => "callgrind",
+            CountFormat::BranchRecords => "perf script",
+            CountFormat::Coverage => "gcov or llvm-cov",
         }
     }
 }
@@ -140,7 +140,7 @@ const COVERAGE_WORDS: [&str; 4] =
 
 /// Tells the format of a file by its first bytes; `None` for a file that has no counts of a program.
 #[must_use]
-pub fn detect(path: &Path) -> Option<Format> {
+pub fn detect(path: &Path) -> Option<CountFormat> {
     let mut head = Vec::new();
     // What is read from a pipe is gone.
     if !path.metadata().ok()?.is_file() {
@@ -150,54 +150,54 @@ pub fn detect(path: &Path) -> Option<Format> {
     detect_bytes(&head)
 }
 
-fn detect_bytes(head: &[u8]) -> Option<Format> {
+fn detect_bytes(head: &[u8]) -> Option<CountFormat> {
     if head.starts_with(GZIP) {
         // The end of the head is in the middle of the packed bytes: what came before counts.
         let mut text = Vec::new();
         let _ = MultiGzDecoder::new(head).take(HEAD_BYTES as u64).read_to_end(&mut text);
-        return detect_text(&text).filter(|format| *format == Format::Coverage);
+        return detect_text(&text).filter(|format| *format == CountFormat::Coverage);
     }
     detect_text(head)
 }
 
-fn detect_text(head: &[u8]) -> Option<Format> {
+fn detect_text(head: &[u8]) -> Option<CountFormat> {
     let text = String::from_utf8_lossy(head);
     if text.trim_start().starts_with('{') {
-        return COVERAGE_WORDS.iter().any(|word| text.contains(word)).then_some(Format::Coverage);
+        return COVERAGE_WORDS.iter().any(|word| text.contains(word)).then_some(CountFormat::Coverage);
     }
     if text.starts_with("# callgrind format") {
-        return Some(Format::Callgrind);
+        return Some(CountFormat::Callgrind);
     }
     if text.contains("PERF_RECORD_MMAP") || text.split_ascii_whitespace().any(branch_records::is_record) {
-        return Some(Format::BranchRecords);
+        return Some(CountFormat::BranchRecords);
     }
     // Older callgrind has no comment in front.
     let mut lines = text.lines().filter(|line| !line.starts_with('#'));
     let is_header = |line: &str| line.starts_with("version: 1") || line.starts_with("creator: callgrind");
-    lines.next().is_some_and(is_header).then_some(Format::Callgrind)
+    lines.next().is_some_and(is_header).then_some(CountFormat::Callgrind)
 }
 
 /// Reads the counts of a binary.
 ///
 /// # Errors
 /// If the file cannot be read, has another format, or has no counts of the binary.
-pub fn read(path: &Path, binary: &Binary<'_>) -> Result<Measured, CountsError> {
+pub fn read(path: &Path, binary: &Binary<'_>) -> Result<Measured, CountFileError> {
     let shown = path.display().to_string();
-    let unreadable = |source| CountsError::Read { path: shown.clone(), source };
+    let unreadable = |source| CountFileError::Read { path: shown.clone(), source };
     let mut input = BufReader::with_capacity(HEAD_BYTES, File::open(path).map_err(unreadable)?);
     let head = input.fill_buf().map_err(unreadable)?;
-    let format = |(what, how)| CountsError::Format { path: shown.clone(), what, how };
+    let format = |(what, how)| CountFileError::Format { path: shown.clone(), what, how };
     if let Some((_, what, how)) = UNPRINTED.iter().find(|(first, _, _)| head.starts_with(first)) {
         return Err(format((what, how)));
     }
     let is_packed = head.starts_with(GZIP);
     match detect_bytes(head) {
-        Some(Format::Callgrind) => Ok(Measured::Executed(callgrind::read(&shown, &mut input, binary.path)?)),
-        Some(Format::BranchRecords) => branch_records::read(&shown, &mut input, binary).map(Measured::Records),
-        Some(Format::Coverage) if is_packed => {
+        Some(CountFormat::Callgrind) => Ok(Measured::Executed(callgrind::read(&shown, &mut input, binary.path)?)),
+        Some(CountFormat::BranchRecords) => branch_records::read(&shown, &mut input, binary).map(Measured::Records),
+        Some(CountFormat::Coverage) if is_packed => {
             coverage::read(&shown, &mut BufReader::new(MultiGzDecoder::new(input))).map(Measured::Lines)
         }
-        Some(Format::Coverage) => coverage::read(&shown, &mut input).map(Measured::Lines),
+        Some(CountFormat::Coverage) => coverage::read(&shown, &mut input).map(Measured::Lines),
         None => Err(format(UNKNOWN)),
     }
 }

@@ -13,8 +13,8 @@ use std::path::{Component, Path, PathBuf};
 use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::counts::CountsError;
-use super::execution::Source;
+use super::counts::CountFileError;
+use super::execution::CountSource;
 
 /// Bound on the text of a file, in bytes: a line has 100, so these are ten million lines. At twice this bound, the
 /// counts would need more than 2 GB of memory.
@@ -26,7 +26,7 @@ const HOW: &str = "make it with `gcov --json-format --stdout *.gcda`, or with `l
 #[derive(Debug)]
 pub struct LineCounts {
     /// gcov or llvm-cov.
-    pub source: Source,
+    pub source: CountSource,
     /// Source files by their whole names.
     files: HashMap<PathBuf, SourceFile>,
     /// Whole names by their last parts.
@@ -40,7 +40,7 @@ struct SourceFile {
     /// The name as the document has it; the whole name begins with the folder that the compiler ran in.
     path: PathBuf,
     lines: BTreeMap<u64, u64>,
-    segments: Vec<Segment>,
+    segments: Vec<Region>,
 }
 
 #[derive(Debug)]
@@ -191,7 +191,7 @@ struct LlvmData {
 struct LlvmFile {
     filename: String,
     #[serde(default)]
-    segments: Vec<Segment>,
+    segments: Vec<Region>,
 }
 
 #[derive(Deserialize)]
@@ -215,30 +215,30 @@ impl<'de> Deserialize<'de> for Count {
 
 /// The start of a region: `[line, column, count, has a count, ..]`.
 #[derive(Clone, Copy, Debug)]
-struct Segment {
+struct Region {
     line: u64,
     count: u64,
     has_count: bool,
 }
 
-impl<'de> Deserialize<'de> for Segment {
+impl<'de> Deserialize<'de> for Region {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Parts;
         impl<'de> Visitor<'de> for Parts {
-            type Value = Segment;
+            type Value = Region;
 
             fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
                 out.write_str("a segment: line, column, count, whether it has a count")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Segment, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Region, A::Error> {
                 let missing = |index| serde::de::Error::invalid_length(index, &"four parts or more");
                 let line = parts.next_element()?.ok_or_else(|| missing(0))?;
                 let _: u64 = parts.next_element()?.ok_or_else(|| missing(1))?;
                 let Count(count) = parts.next_element()?.ok_or_else(|| missing(2))?;
                 let has_count = parts.next_element()?.ok_or_else(|| missing(3))?;
                 while parts.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Segment { line, count, has_count })
+                Ok(Region { line, count, has_count })
             }
         }
         from.deserialize_seq(Parts)
@@ -249,11 +249,15 @@ impl<'de> Deserialize<'de> for Segment {
 ///
 /// # Errors
 /// If the file cannot be read or is of another program.
-pub fn read(path: &str, input: &mut dyn BufRead) -> Result<LineCounts, CountsError> {
-    let mut counts =
-        LineCounts { source: Source::Gcov, files: HashMap::new(), names: HashMap::new(), functions: HashMap::new() };
+pub fn read(path: &str, input: &mut dyn BufRead) -> Result<LineCounts, CountFileError> {
+    let mut counts = LineCounts {
+        source: CountSource::Gcov,
+        files: HashMap::new(),
+        names: HashMap::new(),
+        functions: HashMap::new(),
+    };
     let mut input = input.take(MAX_BYTES);
-    let wrong = |line: usize, message: String| CountsError::Line { path: path.to_owned(), line, message, how: HOW };
+    let wrong = |line: usize, message: String| CountFileError::Line { path: path.to_owned(), line, message, how: HOW };
     let failure = {
         let documents = serde_json::Deserializer::from_reader(&mut input).into_iter::<Document>();
         let mut failure = None;
@@ -270,7 +274,7 @@ pub fn read(path: &str, input: &mut dyn BufRead) -> Result<LineCounts, CountsErr
         failure
     };
     match failure {
-        Some(_) if input.limit() == 0 => Err(CountsError::TooLarge { path: path.to_owned(), max: MAX_BYTES }),
+        Some(_) if input.limit() == 0 => Err(CountFileError::TooLarge { path: path.to_owned(), max: MAX_BYTES }),
         Some(error) => Err(wrong(error.line(), error.to_string())),
         None if counts.files.is_empty() => Err(wrong(1, "no source file was counted".to_owned())),
         None => {
@@ -289,7 +293,7 @@ impl LineCounts {
                 self.add_gcov(files, document.current_working_directory.as_deref());
             }
             (None, Some(data)) if is_llvm => {
-                self.source = Source::LlvmCov;
+                self.source = CountSource::LlvmCov;
                 data.iter().for_each(|data| self.add_llvm(data));
             }
             _ => return false,

@@ -17,7 +17,7 @@ pub struct Execution {
     /// The binary whose sites are counted.
     pub path: String,
     /// Where the counts are from, and how exact they are.
-    pub counts: Counts,
+    pub counts: CountOrigin,
     /// Instructions of the whole run, also of shared libraries; callgrind alone counts them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions: Option<u64>,
@@ -49,7 +49,7 @@ pub struct Execution {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
-pub enum Source {
+pub enum CountSource {
     /// Callgrind, by instruction.
     Callgrind,
     /// Sampled branch records of the CPU, as `perf script` prints them.
@@ -78,9 +78,9 @@ pub enum Exactness {
 /// Where the counts of a run are from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Counts {
+pub struct CountOrigin {
     /// What counted.
-    pub source: Source,
+    pub source: CountSource,
     /// How exact that is.
     pub exactness: Exactness,
     /// Sampled records, also of other binaries.
@@ -101,7 +101,7 @@ pub struct Counts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
-pub enum Counted {
+pub enum CountBasis {
     /// The instruction.
     Instruction,
     /// Sampled records of the instruction.
@@ -114,17 +114,17 @@ pub enum Counted {
     Function,
 }
 
-impl Counted {
+impl CountBasis {
     /// Whether the functions that a site called were counted, too.
     #[must_use]
     pub fn has_targets(self) -> bool {
-        matches!(self, Counted::Instruction | Counted::Records)
+        matches!(self, CountBasis::Instruction | CountBasis::Records)
     }
 
     /// Whether the number of calls is an upper bound.
     #[must_use]
     pub fn is_upper_bound(self) -> bool {
-        matches!(self, Counted::Line | Counted::SharedLine)
+        matches!(self, CountBasis::Line | CountBasis::SharedLine)
     }
 }
 
@@ -188,7 +188,7 @@ pub struct SiteRun {
     /// Its mechanism.
     pub kind: Kind,
     /// What its count is a count of.
-    pub counted: Counted,
+    pub counted: CountBasis,
     /// Executed calls; absent where only shares are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calls: Option<u64>,

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use object::{Object as _, ObjectSegment as _};
 
 use super::branch_records::{Binary, Segment};
-use super::counts::{self, CountsError, Measured};
+use super::counts::{self, CountFileError, Measured};
 use super::error::AuditError;
-use super::execution::{Counts, Exactness, Execution, SCHEMA, Source};
+use super::execution::{CountOrigin, CountSource, Exactness, Execution, SCHEMA};
 use super::image::Image;
 use super::input::Input;
 use super::lines::{Lines, Storage};
@@ -22,7 +22,7 @@ pub enum JoinError {
     Audit(#[from] AuditError),
     /// The counts cannot be read.
     #[error(transparent)]
-    Counts(#[from] CountsError),
+    Counts(#[from] CountFileError),
     /// The counts are of another build.
     #[error(
         "{}: {calls} of the {all} instructions that made calls are no branches in {binary}: it is not the build that \
@@ -111,7 +111,7 @@ fn describe<'a>(path: &'a Path, image: &Image<'_>) -> Binary<'a> {
 }
 
 fn document(path: &str, measured: &Measured, joined: Joined) -> Execution {
-    let counts = |source, exactness| Counts {
+    let counts = |source, exactness| CountOrigin {
         source,
         exactness,
         records: None,
@@ -124,20 +124,20 @@ fn document(path: &str, measured: &Measured, joined: Joined) -> Execution {
         Measured::Executed(executed) => {
             instructions = Some(executed.instructions.max(executed.own_instructions));
             own_instructions = Some(executed.own_instructions);
-            counts(Source::Callgrind, Exactness::Exact)
+            counts(CountSource::Callgrind, Exactness::Exact)
         }
         Measured::Records(records) => {
             let scale = records.branches_per_record.as_ref();
             let exactness = if scale.is_ok() { Exactness::Sampled } else { Exactness::SampledShares };
-            Counts {
+            CountOrigin {
                 records: Some(records.total),
                 branches_per_record: scale.ok().copied(),
                 no_scale_reason: scale.err().map(ToString::to_string),
-                ..counts(Source::BranchRecords, exactness)
+                ..counts(CountSource::BranchRecords, exactness)
             }
         }
         Measured::Lines(lines) => {
-            Counts { uncounted_sites: Some(joined.uncounted), ..counts(lines.source, Exactness::ByLine) }
+            CountOrigin { uncounted_sites: Some(joined.uncounted), ..counts(lines.source, Exactness::ByLine) }
         }
     };
     Execution {

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl};
 
-use super::branch_records::{Records, Target};
+use super::branch_records::{BranchTarget, Records};
 use super::callgrind::Executed;
 use super::control::RawSite;
 use super::counts::Measured;
 use super::coverage::LineCounts;
 use super::document::SourceLine;
-use super::execution::{Counted, KindRun, SiteRun, TargetRun};
+use super::execution::{CountBasis, KindRun, SiteRun, TargetRun};
 use super::functions::{FunctionRange, Functions};
 use super::image::Image;
 use super::kind::Kind;
@@ -38,7 +38,7 @@ pub(super) struct Joined {
 
 /// The count of a site.
 struct SiteCount {
-    counted: Counted,
+    counted: CountBasis,
     calls: Option<u64>,
     records: Option<u64>,
     targets: Vec<TargetRun>,
@@ -143,7 +143,7 @@ fn count_executed(executed: &Executed, site: &RawSite, place: &Place<'_, '_>) ->
         Some(_) if site.kind == Kind::Plt => targets.iter().fold(0, |sum: u64, it| sum.saturating_add(it.count())),
         _ => ran,
     };
-    SiteCount { counted: Counted::Instruction, calls: Some(calls), records: None, targets }
+    SiteCount { counted: CountBasis::Instruction, calls: Some(calls), records: None, targets }
 }
 
 /// Whether a function is the loader's, which fills a word of the table at the first call and goes on to the callee.
@@ -166,14 +166,14 @@ fn count_records(records: &Records, site: &RawSite, place: &Place<'_, '_>) -> Op
     let branches = records.branches.get(&site.address)?;
     let scale = records.branches_per_record.as_ref().ok();
     let calls = |records: u64| scale.map(|scale| (records as f64 * scale).round() as u64);
-    let target = |(target, count): (&Target, &u64)| TargetRun {
+    let target = |(target, count): (&BranchTarget, &u64)| TargetRun {
         name: place.name(target, &records.files),
         calls: calls(*count),
         records: Some(*count),
     };
     let all = branches.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
     let targets = branches.iter().map(target).collect();
-    Some(SiteCount { counted: Counted::Records, calls: calls(all), records: Some(all), targets })
+    Some(SiteCount { counted: CountBasis::Records, calls: calls(all), records: Some(all), targets })
 }
 
 /// The count of the site's line, else that of its function's entries.
@@ -185,9 +185,9 @@ fn count_line(
 ) -> Option<SiteCount> {
     let of_line = source.and_then(|source| counts.line(&source.file, source.line));
     let (counted, calls) = match of_line {
-        Some(calls) if is_shared => (Counted::SharedLine, calls),
-        Some(calls) => (Counted::Line, calls),
-        None => (Counted::Function, counts.function(symbol?)?),
+        Some(calls) if is_shared => (CountBasis::SharedLine, calls),
+        Some(calls) => (CountBasis::Line, calls),
+        None => (CountBasis::Function, counts.function(symbol?)?),
     };
     Some(SiteCount { counted, calls: Some(calls), records: None, targets: Vec::new() })
 }
@@ -196,10 +196,10 @@ fn count_line(
 /// many of them are call sites.
 fn compare_calls(records: &Records, place: &Place<'_, '_>, found: &[(&FunctionRange<'_>, RawSite)]) -> (usize, usize) {
     let sites: std::collections::HashSet<u64> = found.iter().map(|(_, site)| site.address).collect();
-    let is_call = |(from, targets): &(&u64, &BTreeMap<Target, u64>)| {
+    let is_call = |(from, targets): &(&u64, &BTreeMap<BranchTarget, u64>)| {
         let Some(own) = place.function(**from) else { return false };
         targets.keys().any(|target| match target {
-            Target::Own(to) => place.function(*to).is_some_and(|callee| {
+            BranchTarget::Own(to) => place.function(*to).is_some_and(|callee| {
                 callee.range.start == *to && callee.parent.is_none() && callee.range.start != own.range.start
             }),
             _ => false,
@@ -230,19 +230,19 @@ impl<'a> Place<'_, 'a> {
         symbol.map_or_else(|| format!("{address:#x}"), demangle)
     }
 
-    fn name(&self, target: &Target, files: &[String]) -> String {
+    fn name(&self, target: &BranchTarget, files: &[String]) -> String {
         match target {
-            Target::Own(address) => {
+            BranchTarget::Own(address) => {
                 let symbol = self.function(*address).and_then(|function| function.symbol);
                 let symbol = symbol.or_else(|| self.image.symbol(*address).map(|(symbol, _)| symbol.name));
                 symbol.map_or_else(|| format!("{address:#x}"), demangle)
             }
-            Target::Other(file, offset) => {
+            BranchTarget::Other(file, offset) => {
                 let file = files.get(*file).map_or("", String::as_str);
                 let last = file.rsplit('/').next().unwrap_or_default();
                 format!("{}+{offset:#x}", visible(last))
             }
-            Target::Unknown(address) => format!("{address:#x}"),
+            BranchTarget::Unknown(address) => format!("{address:#x}"),
         }
     }
 }

@@ -11,7 +11,7 @@ const FILE: &str = "\
 0x557afa6a3208/0x557afa6a3008/P/-/-/12 0x557afa6a3018/0x7fd9971ce100/M/-/-/1
 ";
 
-fn parse(text: &str) -> Result<Records, CountsError> {
+fn parse(text: &str) -> Result<Records, CountFileError> {
     let segments = vec![Segment { offsets: 0x1000..0x4000, address: 0x401000 }];
     let binary = Binary { path: Path::new("/bin/app"), build_id: Some("00ab".to_owned()), segments };
     read("lbr.txt", &mut text.as_bytes(), &binary)
@@ -21,8 +21,8 @@ fn parse(text: &str) -> Result<Records, CountsError> {
 fn an_address_of_a_process_is_one_of_the_file_by_its_mapping_and_its_segment() {
     let records = parse(FILE).unwrap();
     assert_eq!(records.total, 3);
-    assert_eq!(records.branches[&0x401010], BTreeMap::from([(Target::Own(0x401200), 1)]));
-    assert_eq!(records.branches[&0x401018], BTreeMap::from([(Target::Other(2, 0x26100), 1)]));
+    assert_eq!(records.branches[&0x401010], BTreeMap::from([(BranchTarget::Own(0x401200), 1)]));
+    assert_eq!(records.branches[&0x401018], BTreeMap::from([(BranchTarget::Other(2, 0x26100), 1)]));
     assert_eq!(records.files[2], "/lib/libc.so.6");
 }
 

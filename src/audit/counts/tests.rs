@@ -21,7 +21,7 @@ fn packed(text: &str) -> Vec<u8> {
     out.finish().unwrap()
 }
 
-fn read_bytes(bytes: &[u8]) -> Result<Measured, CountsError> {
+fn read_bytes(bytes: &[u8]) -> Result<Measured, CountFileError> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
     let segments = vec![Segment { offsets: 0x1000..0x4000, address: 0x401000 }];
@@ -32,12 +32,12 @@ fn read_bytes(bytes: &[u8]) -> Result<Measured, CountsError> {
 fn a_format_is_told_by_the_content() {
     let older = CALLGRIND.replace("# callgrind format\n", "");
     for (bytes, format) in [
-        (CALLGRIND.into(), Some(Format::Callgrind)),
-        (older.into_bytes(), Some(Format::Callgrind)),
-        (RECORDS.into(), Some(Format::BranchRecords)),
-        (GCOV.into(), Some(Format::Coverage)),
-        (packed(GCOV), Some(Format::Coverage)),
-        (LLVM.into(), Some(Format::Coverage)),
+        (CALLGRIND.into(), Some(CountFormat::Callgrind)),
+        (older.into_bytes(), Some(CountFormat::Callgrind)),
+        (RECORDS.into(), Some(CountFormat::BranchRecords)),
+        (GCOV.into(), Some(CountFormat::Coverage)),
+        (packed(GCOV), Some(CountFormat::Coverage)),
+        (LLVM.into(), Some(CountFormat::Coverage)),
         (packed(CALLGRIND), None),
         (b"{\"schema\": \"pvbench.report/2\"}".to_vec(), None),
         (b"[calls]\npte_val = 4\n".to_vec(), None),

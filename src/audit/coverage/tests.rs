@@ -17,14 +17,14 @@ const LLVM: &str = r#"{"data":[{"files":[{"branches":[],"expansions":[],"filenam
 {"count":4,"filenames":["/build/uart.c"],"name":"uart.c:reset"}],"totals":{}}],"type":"llvm.coverage.json.export",
 "version":"2.0.1"}"#;
 
-fn parse(text: &str) -> Result<LineCounts, CountsError> {
+fn parse(text: &str) -> Result<LineCounts, CountFileError> {
     read("cov.json", &mut text.as_bytes())
 }
 
 #[test]
 fn a_line_of_gcov_has_the_sum_of_all_functions_and_documents() {
     let counts = parse(GCOV).unwrap();
-    assert_eq!(counts.source, Source::Gcov);
+    assert_eq!(counts.source, CountSource::Gcov);
     assert_eq!(counts.line("/build/src/uart.c", 3), Some(305));
     assert_eq!(counts.line("/build/include/chip.h", 9), Some(12));
     assert_eq!(counts.line("/build/src/uart.c", 4), None);
@@ -46,7 +46,7 @@ fn a_file_is_found_in_another_folder_unless_two_fit() {
 #[test]
 fn a_line_of_llvm_cov_has_the_largest_count_of_its_regions() {
     let counts = parse(LLVM).unwrap();
-    assert_eq!(counts.source, Source::LlvmCov);
+    assert_eq!(counts.source, CountSource::LlvmCov);
     let line = |line| counts.line("/build/uart.rs", line);
     assert_eq!([1, 2, 3, 4, 5, 7].map(line), [None, Some(1), Some(100), Some(1), Some(1), None]);
     assert_eq!((counts.function("_RNvC4uart4poll"), counts.function("reset")), (Some(1), Some(4)));

@@ -1,6 +1,6 @@
 //! What the indirect calls of a run cost, as text.
 
-use crate::audit::execution::{Bounds, Counted, Counts, Exactness, Execution, SiteRun, Source};
+use crate::audit::execution::{Bounds, CountBasis, CountOrigin, CountSource, Exactness, Execution, SiteRun};
 use crate::audit::names::visible;
 use crate::audit::words::{number, percent, place};
 use crate::report::terminal::width::{Columns, Lines, Overflow};
@@ -105,7 +105,7 @@ fn list_site(site: &SiteRun, run: &Execution) -> Vec<String> {
 }
 
 /// Where counts are from, where that is not callgrind.
-fn describe_counts(counts: &Counts) -> Vec<String> {
+fn describe_counts(counts: &CountOrigin) -> Vec<String> {
     let records = number(counts.records.unwrap_or(0));
     let mut said = match (counts.exactness, counts.branches_per_record) {
         (Exactness::Exact, _) => Vec::new(),
@@ -117,7 +117,7 @@ fn describe_counts(counts: &Counts) -> Vec<String> {
             vec![format!("{records} branch records; {reason}")]
         }
         (Exactness::ByLine, _) => {
-            let name = if counts.source == Source::LlvmCov { "llvm-cov" } else { "gcov" };
+            let name = if counts.source == CountSource::LlvmCov { "llvm-cov" } else { "gcov" };
             vec![format!(
                 "counts of source lines by {name}; \u{2264}: at most, as the line ran so often; +: the line has several \
                  sites, or was inlined in several places; ?: entries of the function, as the line was not counted"
@@ -134,12 +134,12 @@ fn describe_counts(counts: &Counts) -> Vec<String> {
 }
 
 /// The mark in front of a number that is no exact count.
-fn mark(run: &Execution, counted: Option<Counted>) -> String {
+fn mark(run: &Execution, counted: Option<CountBasis>) -> String {
     let mark = match (run.counts.exactness, counted) {
         (Exactness::Exact | Exactness::SampledShares, _) => "",
         (Exactness::Sampled, _) => "~",
-        (Exactness::ByLine, Some(Counted::SharedLine)) => "+\u{2264}",
-        (Exactness::ByLine, Some(Counted::Function)) => "?",
+        (Exactness::ByLine, Some(CountBasis::SharedLine)) => "+\u{2264}",
+        (Exactness::ByLine, Some(CountBasis::Function)) => "?",
         (Exactness::ByLine, _) => "\u{2264}",
     };
     mark.to_owned()
