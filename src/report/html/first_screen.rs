@@ -226,7 +226,9 @@ fn state_kernels(report: &Report, answer: &Answer) -> Option<String> {
         }
         None => "",
     };
-    let range = report.workloads.iter().find(|it| it.name == CLAIM).and_then(WorkloadResult::placement_range);
+    // Without the price of a real kernel's hooks, the sentence on the claim has the range.
+    let range = Claim::from_report(report).and(report.workloads.iter().find(|it| it.name == CLAIM));
+    let range = range.and_then(WorkloadResult::placement_range);
     let range = range.map_or_else(String::new, |range| {
         let on = |kernel: &KernelCost| kernel.on(CLAIM).map(|it| plain(it.0.estimate));
         let own = answer.kernels.iter().rfind(|it| it.way.mechanism != "table").and_then(on);
