@@ -3,7 +3,7 @@
 
 mod support;
 
-use pvbench::audit::execution::{Execution, SCHEMA, SiteRun, TargetRun};
+use pvbench::audit::execution::{Counted, Counts, Exactness, Execution, SCHEMA, SiteRun, Source, TargetRun};
 use pvbench::audit::kind::Kind;
 use pvbench::audit::price::add_costs;
 use pvbench::audit::terminal;
@@ -48,12 +48,16 @@ fn report() -> Report {
 
 /// A site whose targets ran as often as told; the others of its calls have no known target.
 fn site(kind: Kind, targets: &[u64]) -> SiteRun {
-    let named = targets.iter().enumerate().map(|(index, calls)| TargetRun { name: format!("f{index}"), calls: *calls });
+    let target =
+        |(index, calls): (usize, &u64)| TargetRun { name: format!("f{index}"), calls: Some(*calls), records: None };
+    let named = targets.iter().enumerate().map(target);
     SiteRun {
         address: 0x1000,
         function: "caller".to_owned(),
         kind,
-        calls: CALLS,
+        counted: Counted::Instruction,
+        calls: Some(CALLS),
+        records: None,
         targets: named.collect(),
         targets_total: targets.len() as u64,
         known_calls: targets.iter().sum(),
@@ -69,8 +73,16 @@ fn price_run(site: SiteRun, seconds: Option<f64>) -> Execution {
     let mut run = Execution {
         schema: SCHEMA.to_owned(),
         path: "app".to_owned(),
-        instructions: 0,
-        own_instructions: 0,
+        counts: Counts {
+            source: Source::Callgrind,
+            exactness: Exactness::Exact,
+            records: None,
+            branches_per_record: None,
+            no_scale_reason: None,
+            uncounted_sites: None,
+        },
+        instructions: Some(0),
+        own_instructions: Some(0),
         cpu_seconds: None,
         cpu_cycles: None,
         no_cost_reason: None,
