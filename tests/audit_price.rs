@@ -3,7 +3,9 @@
 
 mod support;
 
-use pvbench::audit::execution::{Counted, Counts, Exactness, Execution, SCHEMA, SiteRun, Source, TargetRun};
+use pvbench::audit::execution::{
+    CountBasis, CountOrigin, CountSource, Exactness, Execution, SCHEMA, SiteRun, TargetRun,
+};
 use pvbench::audit::kind::Kind;
 use pvbench::audit::price::add_costs;
 use pvbench::audit::terminal;
@@ -55,7 +57,7 @@ fn site(kind: Kind, targets: &[u64]) -> SiteRun {
         address: 0x1000,
         function: "caller".to_owned(),
         kind,
-        counted: Counted::Instruction,
+        counted: CountBasis::Instruction,
         calls: Some(CALLS),
         records: None,
         targets: named.collect(),
@@ -73,8 +75,8 @@ fn price_run(site: SiteRun, seconds: Option<f64>) -> Execution {
     let mut run = Execution {
         schema: SCHEMA.to_owned(),
         path: "app".to_owned(),
-        counts: Counts {
-            source: Source::Callgrind,
+        counts: CountOrigin {
+            source: CountSource::Callgrind,
             exactness: Exactness::Exact,
             records: None,
             branches_per_record: None,
