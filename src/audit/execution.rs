@@ -199,7 +199,8 @@ pub struct SiteRun {
     pub targets: Vec<TargetRun>,
     /// How many different functions it called.
     pub targets_total: u64,
-    /// Calls whose function is known, or records if only shares are known. Callgrind sees a tail jump only where both functions have symbols.
+    /// Calls whose function is known, or records if only shares are known. Callgrind sees a tail jump only where both
+    /// functions have symbols.
     #[serde(default)]
     pub known_calls: u64,
     /// Where it is in the source.

@@ -119,8 +119,8 @@ fn describe_counts(counts: &CountOrigin) -> Vec<String> {
         (Exactness::ByLine, _) => {
             let name = if counts.source == CountSource::LlvmCov { "llvm-cov" } else { "gcov" };
             vec![format!(
-                "counts of source lines by {name}; \u{2264}: at most, as the line ran so often; +: the line has several \
-                 sites, or was inlined in several places; ?: entries of the function, as the line was not counted"
+                "counts of source lines by {name}; \u{2264}: at most, as the line ran so often; +: the line has \
+                 several sites, or was inlined in several places; ?: entries of the function, as the line was not counted"
             )]
         }
     };
