@@ -43,7 +43,7 @@ fn decode(symbol: &str) -> Option<String> {
 }
 
 /// A text in which everything is visible: control characters, marks of direction and invisible characters are written
-/// as `\u{202e}`. It is cut to [`MAX_NAME_CHARS`].
+/// as `\u{202e}`. It is cut to `MAX_NAME_CHARS` characters.
 #[must_use]
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len().min(MAX_DEMANGLED_BYTES));

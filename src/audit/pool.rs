@@ -8,7 +8,7 @@ const MIN_ADDRESS: u64 = 4096;
 /// Bound on the depth of values that are compared where ways meet: an entry of a table that is indexed by an entry.
 const MAX_DEPTH: u8 = 4;
 
-/// The number of a value. Numbers with [`UNKNOWN`] are unknown values, which need no entry in a pool.
+/// The number of a value. Numbers with `UNKNOWN` are unknown values, which need no entry in a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(u32);
 

@@ -85,7 +85,7 @@ pub struct Difference {
 pub struct Cost {
     /// The median over the ops, with its interval.
     ///
-    /// The ends are the medians of the ends of the ops' intervals ([`OverOps::median_interval`]).
+    /// The ends are the medians of the ends of the ops' intervals (`OverOps::median_interval`).
     pub median: Interval,
     /// Lowest and highest estimate over the ops.
     pub range: [f64; 2],

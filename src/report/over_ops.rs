@@ -5,6 +5,7 @@
 //! out the small overheads. The median is **resolved** if more than half of the ops are resolved on its side of zero:
 //! then the true median lies beyond their floors, whatever the other ops are.
 
+#[cfg(feature = "html")]
 use super::plots::number::upper_bound;
 use super::schema::{Cell, Estimate, Limit};
 use crate::stats::Interval;
@@ -105,6 +106,7 @@ impl<'a> OverOps<'a> {
 
 /// A median that is not resolved as text: `< 0.13`, the number that its size lies below. No figure below the typical
 /// floor is a cost, however narrow its interval is.
+#[cfg(feature = "html")]
 #[must_use]
 pub(crate) fn unresolved_text(median: Interval, typical_floor: f64) -> String {
     format!("< {}", upper_bound(typical_floor.max(median.low.abs()).max(median.high.abs())))
