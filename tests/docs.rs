@@ -36,8 +36,20 @@ const OWN_CRATE: &str = "a crate of your own";
 /// Subcommands of blocks without a comment. They take a moment and write nothing.
 const RUN_HERE: [&str; 3] = ["list", "explain", "doctor"];
 /// Programs of others, which only blocks with a comment may call.
-const PROGRAMS_OF_OTHERS: [&str; 8] =
-    ["apt-get", "bpftrace", "cargo install", "cargo add", "cargo test", "cargo bench", "podman", "valgrind"];
+const PROGRAMS_OF_OTHERS: [&str; 12] = [
+    "apt-get",
+    "bpftrace",
+    "cargo install",
+    "cargo add",
+    "cargo test",
+    "cargo bench",
+    "gcc",
+    "gcov",
+    "llvm-",
+    "perf",
+    "podman",
+    "valgrind",
+];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
