@@ -199,7 +199,8 @@ fn pvbench() -> Command {
 #[test]
 fn a_direct_call_that_becomes_indirect_fails_the_gate_exactly() {
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/gate.md")).unwrap();
-    let section = page.split("\n## ").find(|section| section.starts_with("A direct call that becomes")).unwrap();
+    let section =
+        page.split("\n## ").find(|section| section.starts_with("A direct call of an op that becomes")).unwrap();
     let blocks: Vec<&str> = section.split("```").collect();
     let (budgets, shown) = (blocks[1].trim_start_matches("toml\n"), blocks[3].trim_matches('\n'));
     let (code, text) = gate(&report_of_hook::<false>(), budgets);
