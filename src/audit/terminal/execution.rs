@@ -31,7 +31,8 @@ pub fn execution(run: &Execution, width: Option<usize>) -> String {
             lines.say("  a run this short is mostly start-up, and its time differs from run to run: give it more work");
         }
     }
-    if let Some(reason) = &run.no_cost_reason {
+    // Without a scale, the line above has the reason.
+    if let Some(reason) = run.no_cost_reason.as_ref().filter(|_| run.counts.no_scale_reason.is_none()) {
         lines.say(&format!("  no costs: {}", visible(reason)));
     }
     lines.skip();
@@ -120,7 +121,8 @@ fn describe_counts(counts: &CountOrigin) -> Vec<String> {
             let name = if counts.source == CountSource::LlvmCov { "llvm-cov" } else { "gcov" };
             vec![format!(
                 "counts of source lines by {name}; \u{2264}: at most, as the line ran so often; +: the line has \
-                 several sites, or was inlined in several places; ?: entries of the function, as the line was not counted"
+                 several sites, or was inlined in several places; ?: entries of the function, as the line was not \
+                 counted"
             )]
         }
     };
