@@ -9,15 +9,16 @@ use rustc_hash::FxHashMap;
 use super::control::{Control, Program, RawSite, Reader, Target};
 use super::document::{Binary, Counts, Function, ListingLine, Site};
 use super::error::AuditError;
-use super::functions::{FunctionRange, Functions};
+use super::functions::FunctionRange;
 use super::image::Image;
 use super::input::Input;
 use super::kernel::Marks;
 use super::kind::Kind;
 use super::names::demangle;
+use super::open::open;
 use super::parts::remove_jumps_to_parts;
 use super::sources;
-use super::thunks::{Thunks, name_of_address, name_of_word};
+use super::thunks::{name_of_address, name_of_word};
 use super::two_threads;
 use crate::select;
 
@@ -76,11 +77,11 @@ fn audit_input(input: &Input, options: &Options) -> Result<Vec<Binary>, AuditErr
 /// # Errors
 /// As for [`audit_file`].
 pub fn audit_binary(path: &str, bytes: &[u8], is_kernel: bool, options: &Options) -> Result<Binary, AuditError> {
-    let image = Image::parse(path, bytes, is_kernel)?;
-    let marks = Marks::read(&image, bytes);
-    let functions = Functions::find(&image, &marks);
-    let thunks = Thunks::find(&image);
-    let program = Program { image: &image, functions: &functions, thunks: &thunks, marks: &marks };
+    open(path, bytes, is_kernel, |program| describe_binary(path, bytes, program, options))
+}
+
+fn describe_binary(path: &str, bytes: &[u8], program: Program<'_, '_>, options: &Options) -> Binary {
+    let Program { image, functions, .. } = program;
     let mut binary = Binary {
         path: path.to_owned(),
         kind: image.kind,
@@ -106,7 +107,7 @@ pub fn audit_binary(path: &str, bytes: &[u8], is_kernel: bool, options: &Options
     };
     let list = &functions.list;
     let mut controls = two_threads::map(list, || Reader::new(program), |reader, _, range| reader.read(range));
-    remove_jumps_to_parts(&functions, &mut controls);
+    remove_jumps_to_parts(functions, &mut controls);
     for control in &controls {
         binary.instructions += control.instructions;
         binary.undecoded_bytes += control.undecoded;
@@ -129,7 +130,7 @@ pub fn audit_binary(path: &str, bytes: &[u8], is_kernel: bool, options: &Options
     if options.lines {
         sources::add(&mut binary, bytes, &|index| image.section_base(index));
     }
-    Ok(binary)
+    binary
 }
 
 /// Whether a glob matches a symbol or its demangled name.

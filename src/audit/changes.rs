@@ -1,7 +1,7 @@
 //! Two builds of a program: which call sites changed their kind.
 //!
-//! Functions are matched by name, sites of a function by their order and by what they call. Addresses play no part, so
-//! code may move.
+//! The comparison matches functions by name, and the sites of a function by their targets and their order. It ignores
+//! addresses, because code moves from build to build.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,13 +9,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::build::{count, name_target};
-use super::control::{RawSite, Target};
+use super::control::{Program, RawSite, Reader, Target};
 use super::document::Counts;
 use super::error::AuditError;
 use super::input::Input;
 use super::kind::Kind;
 use super::names::demangle;
-use super::opened::{Opened, open};
+use super::open::open;
 
 /// Version of the document.
 pub const SCHEMA: &str = "pvbench.audit-changes/1";
@@ -149,7 +149,7 @@ fn read_side(path: &Path) -> Result<Side, AuditError> {
     let mut side =
         Side { build: Build { path: path.display().to_string(), counts: Counts::new() }, functions: BTreeMap::new() };
     for (name, bytes) in input.binaries() {
-        let read = open(name, bytes, input.is_unpacked_kernel, |opened| read_functions(opened, &mut side));
+        let read = open(name, bytes, input.is_unpacked_kernel, |program| read_functions(program, &mut side));
         match read {
             Ok(()) => {}
             Err(AuditError::NoCode { .. }) if input.is_archive() => {}
@@ -159,8 +159,9 @@ fn read_side(path: &Path) -> Result<Side, AuditError> {
     Ok(side)
 }
 
-fn read_functions(opened: Opened<'_, '_>, side: &mut Side) {
-    let Opened { image, functions, marks, mut reader } = opened;
+fn read_functions(program: Program<'_, '_>, side: &mut Side) {
+    let mut reader = Reader::new(program);
+    let Program { image, functions, marks, .. } = program;
     for function in &functions.list {
         let control = reader.read(function);
         for (kind, sites) in count(control.sites.iter().map(|site| site.kind)) {

@@ -59,7 +59,7 @@ impl Values {
         }
     }
 
-    /// The word that is so many bytes behind a memory operand.
+    /// The word at a memory operand plus a number of bytes.
     fn load(&mut self, instruction: &Instruction, bytes: u8, behind: i64) -> Id {
         let address = self.address(instruction);
         self.word(address, bytes, behind)

@@ -18,9 +18,9 @@ use super::values::Values;
 pub enum Target {
     /// Code at an address.
     Code(u64),
-    /// Whatever the word at an address holds.
+    /// The word at an address, which holds the target.
     Word(u64),
-    /// Whatever a word so many bytes into a table or structure holds.
+    /// The word at this offset, in bytes, of a table or structure.
     Offset(i64),
     /// Nothing is known.
     Nothing,

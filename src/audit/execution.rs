@@ -106,9 +106,10 @@ pub enum CountBasis {
     Instruction,
     /// Sampled records of the instruction.
     Records,
-    /// The source line, which has no other site: at most so many calls.
+    /// The source line, which has no other site. The count is an upper bound of the calls.
     Line,
-    /// A source line with several sites, or one that was inlined in several places: at most so many calls of each.
+    /// A source line with several sites, or one that was inlined in several places. The count is an upper bound of the
+    /// calls of each site.
     SharedLine,
     /// The entries of the function: the line was not counted. A site in a loop runs more often.
     Function,
@@ -151,7 +152,8 @@ impl Bounds {
         Bounds { low: self.low + other.low, high: self.high + other.high }
     }
 
-    /// What is left of a range after a cheaper one: at least nothing, at most the high bound less the other's low one.
+    /// The saving if a cheaper range replaces this one. Its low bound is this low bound minus the other's high one,
+    /// and 0 at least; its high bound is this high bound minus the other's low one.
     #[must_use]
     pub fn saved_by(self, other: Bounds) -> Bounds {
         Bounds { low: (self.low - other.high).max(0.0), high: (self.high - other.low).max(0.0) }

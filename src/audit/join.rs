@@ -11,7 +11,7 @@ use super::execution::{CountOrigin, CountSource, Exactness, Execution, SCHEMA};
 use super::image::Image;
 use super::input::Input;
 use super::lines::{Lines, Storage};
-use super::opened::open;
+use super::open::open;
 use super::site_counts::{Joined, collect};
 
 /// Why a run and a binary cannot be joined.
@@ -79,13 +79,13 @@ pub fn join(binary: &Path, counts: &Path) -> Result<Execution, JoinError> {
     let Some((name, bytes)) = input.binaries().next() else {
         return Err(JoinError::Archive(binary.display().to_string()));
     };
-    open(name, bytes, input.is_unpacked_kernel, |opened| {
-        let measured = counts::read(counts, &describe(binary, opened.image))?;
-        let (storage, image) = (Storage::default(), opened.image);
+    open(name, bytes, input.is_unpacked_kernel, |program| {
+        let measured = counts::read(counts, &describe(binary, program.image))?;
+        let (storage, image) = (Storage::default(), program.image);
         let bases = |index| image.section_base(index);
         let parsed = object::File::parse(image.elf.data()).ok();
         let lines = parsed.as_ref().map(|file| Lines::open(binary, file, &bases, &storage));
-        let joined = collect(opened, &measured, lines.as_ref().and_then(|lines| lines.as_ref().ok()));
+        let joined = collect(program, &measured, lines.as_ref().and_then(|lines| lines.as_ref().ok()));
         if let (Measured::Lines(counted), 0) = (&measured, joined.known) {
             let reason = lines.and_then(Result::err).map(|reason| reason.to_string());
             let (binary, files) = (name.to_owned(), counted.some_files());

@@ -36,7 +36,7 @@ mod loader_words;
 mod made;
 pub mod names;
 mod object_layout;
-pub mod opened;
+pub mod open;
 pub mod page;
 mod parts;
 mod pool;

@@ -25,7 +25,7 @@ pub enum Value {
     Result(u64),
     /// A number or an address.
     Constant(u64),
-    /// The stack pointer at the start, plus so many bytes.
+    /// The stack pointer at the start of the function, plus this number of bytes.
     Stack(i64),
     /// A word of memory at a value plus an offset.
     Word {

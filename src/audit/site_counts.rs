@@ -6,7 +6,7 @@ use iced_x86::{Decoder, DecoderOptions, FlowControl};
 
 use super::branch_records::{BranchTarget, Records};
 use super::callgrind::Executed;
-use super::control::RawSite;
+use super::control::{Program, RawSite, Reader};
 use super::counts::Measured;
 use super::coverage::LineCounts;
 use super::document::SourceLine;
@@ -16,7 +16,6 @@ use super::image::Image;
 use super::kind::Kind;
 use super::lines::Lines;
 use super::names::{demangle, visible};
-use super::opened::Opened;
 
 /// Targets of a site that are listed.
 const MAX_TARGETS: usize = 8;
@@ -45,8 +44,9 @@ struct SiteCount {
 }
 
 /// Finds the sites that ran, and their counts.
-pub(super) fn collect(opened: Opened<'_, '_>, measured: &Measured, lines: Option<&Lines<'_>>) -> Joined {
-    let Opened { image, functions, mut reader, .. } = opened;
+pub(super) fn collect(program: Program<'_, '_>, measured: &Measured, lines: Option<&Lines<'_>>) -> Joined {
+    let mut reader = Reader::new(program);
+    let Program { image, functions, .. } = program;
     let place = Place { image, functions };
     let found: Vec<(&FunctionRange<'_>, RawSite)> = (functions.list.iter())
         .flat_map(|function| reader.read(function).sites.into_iter().map(move |site| (function, site)))

@@ -1,4 +1,4 @@
-//! Verdicts of budgets on binaries: how many call sites a function has, by what they are.
+//! Verdicts of budgets on binaries: the number of call sites of a function, by kind.
 //!
 //! Counts are exact and the same on all machines. A function that was inlined is judged where its code is now, if debug
 //! information tells where.
@@ -11,13 +11,13 @@ use super::bound::{Bound, Quantity};
 use super::budget::{Budgets, Field, Rule};
 use super::verdict::{Outcome, RuleInfo, Verdict};
 use crate::audit::AuditError;
-use crate::audit::control::{Control, RawSite};
+use crate::audit::control::{Control, Program, RawSite, Reader};
 use crate::audit::functions::FunctionRange;
 use crate::audit::input::Input;
 use crate::audit::kind::Kind;
 use crate::audit::lines::{Lines, Storage};
 use crate::audit::names::demangle;
-use crate::audit::opened::{Opened, open};
+use crate::audit::open::open;
 use crate::select::matches_glob;
 use crate::stats::Interval;
 
@@ -54,8 +54,8 @@ pub fn judge(budgets: &Budgets) -> Result<Vec<Verdict>, BinaryError> {
         let mut found = vec![Found::default(); rules.len()];
         let mut judged_any = false;
         for (name, bytes) in input.binaries() {
-            let read = open(name, bytes, input.is_unpacked_kernel, |opened| {
-                judge_binary((name, Path::new(file)), &rules, opened, &mut found, &mut verdicts);
+            let read = open(name, bytes, input.is_unpacked_kernel, |program| {
+                judge_binary((name, Path::new(file)), &rules, program, &mut found, &mut verdicts);
             });
             match read {
                 Ok(()) => judged_any = true,
@@ -90,11 +90,12 @@ struct Found {
 fn judge_binary(
     (name, file): (&str, &Path),
     rules: &[&Rule],
-    opened: Opened<'_, '_>,
+    program: Program<'_, '_>,
     found: &mut [Found],
     verdicts: &mut Vec<Verdict>,
 ) {
-    let Opened { image, functions, mut reader, .. } = opened;
+    let mut reader = Reader::new(program);
+    let Program { image, functions, .. } = program;
     let mut whole = None;
     for function in &functions.list {
         let mut control = None;
@@ -259,8 +260,8 @@ pub fn first_budgets(file: &Path, patterns: &[String]) -> Result<Option<String>,
     let input = Input::read(file)?;
     let mut rules = Vec::new();
     for (name, bytes) in input.binaries() {
-        let read = open(name, bytes, input.is_unpacked_kernel, |opened| {
-            let Opened { functions, mut reader, .. } = opened;
+        let read = open(name, bytes, input.is_unpacked_kernel, |program| {
+            let (functions, mut reader) = (program.functions, Reader::new(program));
             for function in &functions.list {
                 let Some(symbol) = function.symbol else { continue };
                 if patterns.iter().any(|pattern| is_named(function, pattern)) {

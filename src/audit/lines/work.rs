@@ -12,7 +12,7 @@ const MIN_STEPS: u64 = 1 << 20;
 /// Largest size of the tables that are kept, in bytes. Half of it is enough for a program of 500 MB.
 const MAX_KEPT_BYTES: u64 = 512 << 20;
 
-/// What is left.
+/// The steps and bytes that reading may still take.
 #[derive(Debug)]
 pub(super) struct Work {
     steps: Cell<u64>,

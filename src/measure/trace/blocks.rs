@@ -21,9 +21,10 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use iced_x86::Code;
 
 use super::known::{KNOWN_INSTRUCTIONS, known_code};
+use super::record::{Count, Record, Watch};
 use super::switch::{self, Registers, leave, resume};
 use super::touched::Touched;
-use super::{MAX_TRACE_INSTRUCTIONS, Step, Trace, TraceError, emulate, state};
+use super::{Step, Trace, TraceError, emulate, state};
 use crate::regime::Loop;
 use crate::relocate::{CodeError, CodeMemory};
 use crate::stats::surroundings::SurroundingsCounter;
@@ -41,8 +42,6 @@ const NO_BLOCK: (u64, Block) =
     (0, Block { first: 0, length: 0, transfers: false, is_system_call: false, full_state: false, copy: None });
 /// Bytes of the stack that traced code runs on.
 const STACK_BYTES: usize = 256 << 10;
-/// Instructions of one count at most: they take about a second.
-pub(crate) const MAX_COUNTED_INSTRUCTIONS: usize = 1 << 26;
 
 /// Changes of the line of code that [`Tracer::watch`] looks at: 16 MB of memory, and more than a unit of any workload
 /// but `kernel_build`.
@@ -421,79 +420,6 @@ unsafe fn run_until_leave(code: u64, full_state: bool) {
     }
     // SAFETY: `resume` needs registers for code that reaches `leave`; the caller guarantees both.
     unsafe { resume() };
-}
-
-/// A record of the executed instructions.
-pub(super) trait Record {
-    /// Whether functions of the C library's allocator run whole and unrecorded.
-    const SKIPS_ALLOCATOR: bool;
-    /// Fails if `more` instructions would exceed the limit.
-    fn check_room(&self, more: usize) -> Result<(), TraceError>;
-    /// Looks at the registers before a block.
-    fn enter(&mut self, _steps: &[Step], _registers: &Registers) {}
-    /// Records executed instructions.
-    fn add(&mut self, steps: &[Step]);
-}
-
-/// All instructions.
-impl Record for Vec<Step> {
-    const SKIPS_ALLOCATOR: bool = false;
-
-    fn check_room(&self, more: usize) -> Result<(), TraceError> {
-        if self.len() + more > MAX_TRACE_INSTRUCTIONS {
-            Err(TraceError::TooLong { limit: MAX_TRACE_INSTRUCTIONS })
-        } else {
-            Ok(())
-        }
-    }
-
-    fn add(&mut self, steps: &[Step]) {
-        self.extend_from_slice(steps);
-    }
-}
-
-/// The number of instructions.
-struct Count(usize);
-
-impl Record for Count {
-    const SKIPS_ALLOCATOR: bool = true;
-
-    fn check_room(&self, more: usize) -> Result<(), TraceError> {
-        if self.0 + more > MAX_COUNTED_INSTRUCTIONS {
-            Err(TraceError::TooLong { limit: MAX_COUNTED_INSTRUCTIONS })
-        } else {
-            Ok(())
-        }
-    }
-
-    fn add(&mut self, steps: &[Step]) {
-        self.0 += steps.len();
-    }
-}
-
-/// The surroundings of calls through a table.
-struct Watch {
-    count: Count,
-    table: Range<u64>,
-    counter: SurroundingsCounter,
-}
-
-impl Record for Watch {
-    const SKIPS_ALLOCATOR: bool = true;
-
-    fn check_room(&self, more: usize) -> Result<(), TraceError> {
-        self.count.check_room(more)
-    }
-
-    fn add(&mut self, steps: &[Step]) {
-        self.count.add(steps);
-        for step in steps {
-            let it = &step.instruction;
-            let word = it.is_ip_rel_memory_operand().then(|| it.ip_rel_memory_address());
-            let is_hook = it.is_call_near_indirect() && word.is_some_and(|word| self.table.contains(&word));
-            self.counter.add(step.address(), is_hook);
-        }
-    }
 }
 
 impl Drop for Tracer {

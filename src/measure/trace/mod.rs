@@ -15,6 +15,7 @@ mod code;
 mod emulate;
 mod known;
 mod mix;
+mod record;
 mod sequence;
 mod state;
 mod switch;

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use iced_x86::{InstructionInfoFactory, Mnemonic, OpAccess, Register};
 
-use super::blocks::{MAX_COUNTED_INSTRUCTIONS, Record};
 use super::emulate;
+use super::record::{MAX_COUNTED_INSTRUCTIONS, Record};
 use super::switch::Registers;
 use super::{Step, TraceError};
 

@@ -63,7 +63,7 @@ pub enum HtmlError {
     Template(#[from] askama::Error),
 }
 
-const SCRIPT: &str = include_str!("../templates/page.js");
+const SCRIPT: &str = concat!(include_str!("../templates/unfold.js"), include_str!("../templates/page.js"));
 
 /// A step of the heat scale in the legend.
 struct Step {

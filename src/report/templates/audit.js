@@ -2,18 +2,6 @@
   "use strict";
   const by = (id) => document.getElementById(id);
 
-  // A link to a folded listing, or to a site in it, unfolds it.
-  const unfold = (id) => {
-    const target = by(id);
-    for (let part = target; part; part = part.parentElement) if (part.tagName === "DETAILS") part.open = true;
-    if (target) target.scrollIntoView();
-  };
-  document.addEventListener("click", (event) => {
-    const link = event.target.closest && event.target.closest("a[href^='#']");
-    if (link) setTimeout(unfold, 0, link.hash.slice(1));
-  });
-  if (location.hash) unfold(location.hash.slice(1));
-
   const form = by("filter");
   if (!form) return;
   const rows = [...document.querySelectorAll(".funs tbody tr")];

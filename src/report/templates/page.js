@@ -2,18 +2,6 @@
   "use strict";
   const by = (id) => document.getElementById(id);
 
-  // A link to a folded part unfolds it with all that is around it.
-  const unfold = (id) => {
-    const target = by(id);
-    for (let part = target; part; part = part.parentElement) if (part.tagName === "DETAILS") part.open = true;
-    if (target) target.scrollIntoView();
-  };
-  document.addEventListener("click", (event) => {
-    const link = event.target.closest && event.target.closest("a[href^='#']");
-    if (link) setTimeout(unfold, 0, link.hash.slice(1));
-  });
-  if (location.hash) unfold(location.hash.slice(1));
-
   const listWords = (field) => field.value.toLowerCase().split(/[\s,]+/).filter(Boolean);
   const has = (text, words) => words.every((word) => text.includes(word));
   const stay = (event) => event.preventDefault();

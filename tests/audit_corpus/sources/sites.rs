@@ -80,6 +80,7 @@ sites! {
     pub fn s_virt__box_reference(r: &mut Box<dyn Run>, x: u64) -> u64 { r.change(x) ^ 1 }
     pub fn s_virt__option(r: &Option<Box<dyn Run>>, x: u64) -> u64 { match r { Some(r) => r.run(x) ^ 1, None => 0 } }
     // The compiler may split the pair into two variables.
+    // SAFETY: a mutable static needs one thread, and this program has one.
     pub fn o_virt_tab__static(x: u64) -> u64 { match unsafe { &OBJECT } { Some(r) => r.run(x) ^ 1, None => 0 } }
     pub fn s_virt__pair(pair: &(u64, &dyn Run), x: u64) -> u64 { let copy = black_box(pair); copy.1.run(x) ^ 1 }
     pub fn s_tab__struct_function(h: &Holder, x: u64) -> u64 { (h.function)(x) ^ 1 }
@@ -88,13 +89,16 @@ sites! {
     pub fn s_tab__slice_function(list: &[Function], x: u64) -> u64 {
         let mut sum = 0; let mut i = 0; while i < list.len() { sum ^= list[i](x); i += 1; } sum
     }
+    // SAFETY: a mutable static needs one thread, and this program has one.
     pub fn s_tab__static_table(x: u64) -> u64 { unsafe { POINTERS[(x & 3) as usize](x) ^ 1 } }
     pub fn s_tab__const_table(x: u64) -> u64 { CONST[(x & 3) as usize](x) ^ 1 }
     pub fn s_reg__argument(f: Function, x: u64) -> u64 { f(x) ^ 1 }
     pub fn s_reg__argument_tail(f: Function, x: u64) -> u64 { f(x ^ 1) }
     pub fn s_reg__result(x: u64) -> u64 { t_choose(x)(x) ^ 1 }
     pub fn s_reg__loop(f: Function, n: u64) -> u64 { let mut sum = 0; for i in 0..n { sum ^= f(i); } sum }
+    // SAFETY: a mutable static needs one thread, and this program has one.
     pub fn s_mem__static(x: u64) -> u64 { unsafe { POINTER(x) ^ 1 } }
+    // SAFETY: a mutable static needs one thread, and this program has one.
     pub fn s_mem__static_entry(x: u64) -> u64 { unsafe { POINTERS[2](x) ^ 1 } }
     pub fn o_mem_tab__once(x: u64) -> u64 { match ONCE.get() { Some(f) => f(x) ^ 1, None => 0 } }
     pub fn o_direct__closure(x: u64) -> u64 { let y = black_box(x); let f = |z| t_one(z) ^ y; f(3) ^ f(x) }
@@ -116,6 +120,7 @@ fn main() {
     let n = std::env::args().count() as u64;
     let mut a: Vec<Box<dyn Run>> = vec![Box::new(A(n)), Box::new(B(n, 2)), Box::new(A(3)), Box::new(B(n, n))];
     let functions: Vec<Function> = vec![t_one, t_two, t_choose(n)];
+    // SAFETY: a mutable static needs one thread, and this program has one.
     unsafe {
         POINTER = functions[(n & 1) as usize];
         POINTERS[(n & 3) as usize] = POINTER;
@@ -128,6 +133,7 @@ fn main() {
     macro_rules! sum { ($($e:expr),* $(,)?) => { $( s ^= black_box($e); )* } }
     for x in n..n + 2 {
         let pick = (x & 1) as usize;
+        // SAFETY: a mutable static needs one thread, and this program has one.
         if n > 5 { unsafe { OBJECT = Some(Box::new(B(n, x))) } }
         sum!(s_direct__call(x), s_direct__tail(x), s_direct__recursion(x & 7));
         sum!(s_direct__generic(&A(x), &B(x, x), x), s_direct__static_type(&A(x), &mut B(x, 1), x));
