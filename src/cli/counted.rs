@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::error::CliError;
 use super::predict::CountsError;
@@ -58,6 +59,36 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<Counted>>, CliError> {
         return Ok(Some(record::calls::from_recordings(&recordings).workloads.into_iter().map(counted).collect()));
     }
     Ok(read_document(path)?)
+}
+
+/// Largest size of a file of counts or of times, in bytes; such files are short.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Reads a short text file.
+///
+/// # Errors
+/// If the file cannot be read, or is larger than such a file.
+pub(super) fn read_text(path: &Path) -> Result<String, CountsError> {
+    let unreadable = |source| CountsError::Read { path: path.to_owned(), source };
+    let size = std::fs::metadata(path).map_err(unreadable)?.len();
+    if size > MAX_BYTES {
+        return Err(unreadable(std::io::Error::other(format!(
+            "the file has {size} bytes, and such a file has at most {MAX_BYTES}"
+        ))));
+    }
+    std::fs::read_to_string(path).map_err(unreadable)
+}
+
+/// Reads a document that `command` writes.
+///
+/// # Errors
+/// If the file cannot be read, or is no such document.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path, command: &str) -> Result<T, CountsError> {
+    serde_json::from_str(&read_text(path)?).map_err(|error| CountsError::Line {
+        path: path.to_owned(),
+        line: error.line(),
+        message: format!("{error}; `{command}` writes such a file"),
+    })
 }
 
 /// The fields with counts of all three documents; other fields are ignored.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use super::counted::read_json;
 use super::error::CliError;
 use super::measured::RunningKernelPlan;
 use crate::clock::Clock;
@@ -42,14 +43,20 @@ impl Wanted {
     }
 }
 
-/// The hooks of a kernel: those in the recordings of a folder, or those that ship with the program.
+/// The hooks of a kernel: those in the recordings of a folder, or those that ship with the program. A `linux.json` of
+/// `pvbench linux ab` in the folder adds exact instructions.
 ///
 /// # Errors
-/// If a recording cannot be read.
+/// If a recording or the `linux.json` cannot be read.
 pub(super) fn read_recorded(folder: Option<&Path>) -> Result<Recorded, CliError> {
     let Some(folder) = folder else { return Ok(calls::shipped().clone()) };
     let recordings = record::read_all(&[folder.to_owned()]).map_err(LinuxError::from)?;
-    Ok(calls::from_recordings(&recordings))
+    let mut recorded = calls::from_recordings(&recordings);
+    let counted = folder.join("linux.json");
+    if counted.is_file() {
+        calls::add_instructions(&mut recorded, &read_json(&counted, "pvbench linux ab")?);
+    }
+    Ok(recorded)
 }
 
 /// Measures what a report needs of the running kernel. An error is a reason why the report lacks it.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Done;
-use super::counted::{self, Counted, UnitTime};
+use super::counted::{self, Counted, UnitTime, read_json, read_text};
 use super::exit::Exit;
 use super::output::stdout;
 use crate::estimate::kernel_time::{KERNEL_STATES, Prices};
@@ -42,9 +42,6 @@ Examples:
 
 /// Largest count of calls: more than a machine makes in a day, so a larger count is a typing error.
 const MAX_CALLS: f64 = 1e15;
-
-/// Largest size of a file of counts, in bytes; such files are short.
-const MAX_BYTES: u64 = 1 << 20;
 
 /// Number of ops that are listed with their cycles; the others are counted.
 const MAX_OPS_SHOWN: usize = 10;
@@ -120,7 +117,7 @@ pub fn predict(args: &PredictArgs) -> Done {
         return Err(CountsError::OfProgram { path: args.counts.clone(), source_name: format.name() }.into());
     }
     let report = read::report(&args.report)?;
-    let own = args.native.as_deref().map(read_native).transpose()?;
+    let own = args.native.as_deref().map(|path| read_json(path, "pvbench linux native --json")).transpose()?;
     let native = own.as_ref().or_else(|| report.kernel_time.as_ref().map(|it| &it.native));
     let prices = Prices::from_report(&report);
     let mut priced = Vec::new();
@@ -177,16 +174,6 @@ fn price_all(report: &Report, prices: &Prices, counted: (&str, &Calls), time: Op
 }
 
 type Calls = BTreeMap<String, RecordedCalls>;
-
-/// Reads times of the running kernel.
-fn read_native(path: &Path) -> Result<Native, CountsError> {
-    let text = read_text(path)?;
-    serde_json::from_str(&text).map_err(|error| CountsError::Line {
-        path: path.to_owned(),
-        line: error.line(),
-        message: format!("{error}; `pvbench linux native --json` prints such a file"),
-    })
-}
 
 /// Prints the cost of calls with each mechanism, and the ops that the cycles come from. `time` is that of a unit, in
 /// core cycles.
@@ -299,18 +286,6 @@ struct OwnCounts {
     calls: Calls,
     time_ns: Option<f64>,
     has_cold: bool,
-}
-
-/// Reads a short text file.
-fn read_text(path: &Path) -> Result<String, CountsError> {
-    let unreadable = |source| CountsError::Read { path: path.to_owned(), source };
-    let size = std::fs::metadata(path).map_err(unreadable)?.len();
-    if size > MAX_BYTES {
-        return Err(unreadable(std::io::Error::other(format!(
-            "the file has {size} bytes, and such a file has at most {MAX_BYTES}"
-        ))));
-    }
-    std::fs::read_to_string(path).map_err(unreadable)
 }
 
 /// Reads a file of counts: the calls by op, and the time of the workload in ns if the file has it.

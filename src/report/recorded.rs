@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::stats::Interval;
 use crate::stats::surroundings::Surroundings;
 
 /// Calls of hooks that were recorded in a real kernel.
@@ -41,6 +42,10 @@ pub struct RecordedWorkload {
     pub model: Option<String>,
     /// Executed instructions per unit; a `rep` counts once.
     pub instructions: f64,
+    /// Instructions that the kernel executes more per unit if its sites are never patched, percent: counted by `pvbench
+    /// linux ab`, as mean, minimum and maximum over its boots. Absent if they were not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub never_patched_percent: Option<Interval>,
     /// What surrounds the hooks; absent if there are fewer than two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub surroundings: Option<Surroundings>,

@@ -11,6 +11,7 @@ use pvbench::report::recorded::{Recorded, RecordedCalls, RecordedWorkload};
 use pvbench::report::schema::{Cell, Instructions, Report};
 use pvbench::report::terminal::{self, Section};
 use pvbench::report::{html, read, write};
+use pvbench::stats::Interval;
 use pvbench::stats::surroundings::Surroundings;
 
 use crate::support;
@@ -31,6 +32,7 @@ fn recorded(workload: &str, calls: &[(&str, f64, f64)]) -> RecordedWorkload {
         unit: "call".to_owned(),
         model: Some(workload.to_owned()),
         instructions: 1000.0,
+        never_patched_percent: None,
         surroundings: Some(SURROUNDINGS),
         calls: calls.collect(),
     }
@@ -161,6 +163,19 @@ fn the_first_sentence_of_page_and_terminal_is_the_answer_with_its_bounds() {
 }
 
 #[test]
+fn exact_instructions_stand_beside_the_time_where_they_were_counted() {
+    let mut report = priced();
+    let counted = Interval { estimate: 0.53, low: 0.49, high: 0.6 };
+    report.kernel_time.as_mut().unwrap().recorded.workloads[0].never_patched_percent = Some(counted);
+    let page = html::page(&report).unwrap();
+    assert_eq!(page.matches("% instructions if never patched").count(), 1);
+    assert!(page.contains("+0.53% instructions if never patched"));
+    let table = terminal::show(&report, &[Section::KernelTime], None);
+    let row = |name: &str| table.lines().find(|it| it.trim_start().starts_with(name)).unwrap().to_owned();
+    assert!(row("mmap_perf").contains("+0.53%") && !row("fault").contains('+'), "{table}");
+}
+
+#[test]
 fn the_model_kernels_hooks_stand_beside_linuxs() {
     let mut report = priced();
     let mut workload = support::workload();
@@ -188,12 +203,16 @@ fn impossible_prices_are_refused_by_name() {
     let good = priced();
     assert!(read::check(&good).is_ok());
     type Spoil = fn(&mut KernelTime);
-    let spoiled: [(Spoil, &str); 6] = [
+    let spoiled: [(Spoil, &str); 7] = [
         (|it| it.prices[0].cycles.low = f64::NAN, "kernel_time.prices[0]"),
         (|it| it.prices[0].cycles.high = -1.0, "is not a range"),
         (|it| it.prices[0].cold_share = 1.5, "is not a share"),
         (|it| it.native.workloads[0].cycles.low = 1e9, "kernel_time.native.workloads[0].cycles"),
         (|it| it.native.workloads[0].ns = -1.0, "at least 0"),
+        (
+            |it| it.recorded.workloads[0].never_patched_percent = Some(Interval { estimate: 0.5, low: 0.6, high: 0.4 }),
+            "kernel_time.recorded.workloads[0].never_patched_percent",
+        ),
         (|it| it.recorded.workloads[0].instructions = f64::INFINITY, "kernel_time.recorded.workloads[0]"),
     ];
     for (spoil, word) in spoiled {

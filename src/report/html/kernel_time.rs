@@ -5,7 +5,7 @@ use crate::report::Report;
 use crate::report::claim::{KERNELS, digits, show};
 use crate::report::kernel_time::{KernelTime, Range};
 use crate::report::native::Denominator;
-use crate::report::plots::number::{fixed, grouped};
+use crate::report::plots::number::{fixed, grouped, signed};
 use crate::report::prediction_error::{state_coverage, state_likely_error};
 use crate::report::schema::WorkloadResult;
 use crate::stats::surroundings::Surroundings;
@@ -44,6 +44,8 @@ pub(super) struct Row {
     pub hooks: String,
     pub per_1000: String,
     pub cold: String,
+    /// Instructions that the kernel executes more if it is never patched; empty if they were not counted.
+    pub instructions: String,
     pub cycles: String,
     pub kernel_share: String,
     pub prices: Vec<Priced>,
@@ -92,6 +94,9 @@ fn row(time: &KernelTime, native: &Denominator) -> Option<Row> {
         hooks: fixed(recorded.hooks(), 1),
         per_1000: fixed(per(1000.0 * recorded.hooks(), recorded.instructions), 2),
         cold: format!("{}%", fixed(100.0 * per(cold, recorded.hooks()), 1)),
+        instructions: recorded
+            .never_patched_percent
+            .map_or_else(String::new, |it| format!("{}% instructions if never patched", signed(it.estimate))),
         cycles: format!(
             "{} \u{b1}{}%",
             grouped(&format!("{:.0}", native.cycles.estimate)),

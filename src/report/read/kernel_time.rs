@@ -1,6 +1,6 @@
 //! Checks of `kernel_time`.
 
-use super::{Invalid, estimate};
+use super::{Invalid, estimate, interval};
 use crate::report::kernel_time::{KernelTime, Range};
 
 /// Checks that numbers are finite, calls are not negative, shares lie between 0 and 1, and ranges are in order.
@@ -9,6 +9,8 @@ pub(super) fn check(time: &KernelTime) -> Result<(), Invalid> {
         let field = format!("kernel_time.recorded.workloads[{index}]");
         let numbers = workload.calls.values().flat_map(|calls| [calls.hot, calls.cold]);
         numbers.chain([workload.instructions]).try_for_each(|value| at_least_zero(&field, value))?;
+        let counted = workload.never_patched_percent;
+        counted.map_or(Ok(()), |it| interval(&format!("{field}.never_patched_percent"), &it))?;
     }
     for (index, native) in time.native.workloads.iter().enumerate() {
         let field = format!("kernel_time.native.workloads[{index}]");

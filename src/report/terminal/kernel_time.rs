@@ -6,7 +6,7 @@ use crate::report::Report;
 use crate::report::claim::{KERNELS, Percent};
 use crate::report::kernel_time::KernelTime;
 use crate::report::native::Denominator;
-use crate::report::plots::number::{clipped, fixed};
+use crate::report::plots::number::{clipped, fixed, signed};
 use crate::report::subject::plain;
 
 /// Adds the table; nothing if the running kernel was not measured.
@@ -19,13 +19,16 @@ pub(super) fn add(report: &Report, lines: &mut Lines) {
         time.native.kernel.release.as_deref().map_or("of unknown release".to_owned(), plain),
         plain(&clipped(&time.recorded.kernel, 60)),
     ));
-    let header: Vec<&str> = ["workload", "unit", "hooks", "cold", "cycles"]
+    let header: Vec<&str> = ["workload", "unit", "hooks", "cold", "instructions", "cycles"]
         .into_iter()
         .chain(KERNELS.iter().map(|(.., name)| *name))
         .collect();
     let rows: Vec<Vec<String>> = time.native.workloads.iter().map(|native| row(time, native)).collect();
     let numbers = header.len() - 2;
     lines.tabulate(&Columns { header: &header, rows: &rows, names: 2, numbers, overflow: Overflow::Split });
+    if time.recorded.workloads.iter().any(|it| it.never_patched_percent.is_some()) {
+        lines.say("instructions: how many more the kernel executes per unit if it is never patched, counted exactly");
+    }
     for it in &time.native.workloads {
         if let Some(why) = &it.inflated {
             lines.say(&format!("{} is inflated: {}", plain(&it.workload), reason(why)));
@@ -49,6 +52,9 @@ fn row(time: &KernelTime, native: &Denominator) -> Vec<String> {
         plain(&native.unit),
         fixed(hooks, 1),
         format!("{}%", fixed(if hooks > 0.0 { 100.0 * cold / hooks } else { 0.0 }, 1)),
+        recorded
+            .and_then(|it| it.never_patched_percent)
+            .map_or_else(|| "-".to_owned(), |it| format!("{}%", signed(it.estimate))),
         fixed(native.cycles.estimate, 0),
     ]
     .into_iter()
