@@ -8,6 +8,7 @@ NOPs, behind calls of one body, and behind calls of a body per site; and in a lo
 Loops: the body of init_IRQ with other numbers of iterations, in place, behind a direct call and behind an indirect one.
 Stubs: 4,096 call sites that run once after the predictors were overrun: with a stub that all share, a stub per site,
 a word that all share, and a word per site.
+Distances: an indirect call, and a stub with an indirect jump, of a body whose address differs in one bit.
 
 Needs x86-64 Linux and only Python's standard library. Takes about 10 seconds. Times are core cycles: ticks of the time
 stamp counter, divided by those of a chain of dependent adds that is timed beside each loop. The fastest tenth of the
@@ -230,6 +231,62 @@ def stubs(memory):
     return rows
 
 
+# The bits of an address that are tried; 47 bits belong to a program.
+BITS = [30, 32, 34, 35, 36, 37, 38, 40, 42, 44]
+
+
+def map_at(address):
+    """A page of executable memory at this address; None if it is taken."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype, libc.mmap.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [
+        ctypes.c_long]
+    map_fixed_noreplace = 0x100000
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | map_fixed_noreplace
+    prot = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+    return address if libc.mmap(address, 4096, prot, flags, -1, 0) == address else None
+
+
+def make_far(memory, index, way, body):
+    """A loop of calls of `body`, an address. Returns its offset. Each loop has a place of its own, because a site whose
+    target has changed once is predicted more slowly."""
+    start, word = MIB + 16448 * index, WORDS + 8 * index
+    stub = start + 4096
+    memory.write(word, struct.pack("<Q", body))
+    memory.write(stub, b"\xff\x25" + rel32(word, stub + 6))
+    code = bytearray(head(memory))
+    loop = start + len(code)
+    for _ in range(SITES):
+        end = start + len(code)
+        code += b"\xff\x15" + rel32(word, end + 6) if way == "call" else b"\xe8" + rel32(stub, end + 5)
+    memory.write(start, code + tail(loop, start + len(code)))
+    return start
+
+
+def distances(memory):
+    # Not the place of the loop or of the stub in their pages.
+    near, offset = 8 * MIB + 0x440, 0x440
+    memory.write(near, b"\xc3")
+    bodies = {None: memory.at + near}
+    for bit in BITS:
+        page = map_at((memory.at + near) // 4096 * 4096 ^ 1 << bit)
+        if page:
+            bodies[bit] = page + offset
+            ctypes.memset(bodies[bit], 0xC3, 1)
+    kinds = [(bit, way) for bit in bodies for way in ("call", "stub")]
+    starts = {kind: make_far(memory, index, kind[1], bodies[kind[0]]) for index, kind in enumerate(kinds)}
+    found = {kind: [] for kind in kinds}
+    for _ in range(REPEATS):
+        for kind, times in found.items():
+            start = starts[kind]
+            memory.run(start, 200)
+            times.append(memory.run(start, PASSES) * cycles_per_tick(memory) / (PASSES * SITES))
+    rows = [{"bit": bit, **{way: round(sorted(found[bit, way])[REPEATS // 10], 2) for way in ("call", "stub")}}
+            for bit in bodies]
+    for row in rows:
+        print(row)
+    return rows
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("report", type=pathlib.Path)
@@ -241,7 +298,7 @@ def main():
     adds(memory)
     found = {"script": "scripts/causes.py", "cpu": report["machine"]["cpu_model"],
              "date": datetime.date.today().isoformat(), "stubs": stubs(memory), "waits": waits(memory, report),
-             "loops": loops(memory, report)}
+             "loops": loops(memory, report), "distances": distances(memory)}
     arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

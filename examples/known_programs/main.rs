@@ -5,7 +5,7 @@
 //! workload; what a replay says of them is compared with it.
 //!
 //! ```sh
-//! cargo run --release --example known_programs -- run --workload '*' --mechanism 'direct,table,retpoline'
+//! cargo run --release --example known_programs -- run --op '' --workload '*'
 //! cargo run --release --example known_programs -- linux replay --own
 //! ```
 

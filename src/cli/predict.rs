@@ -17,7 +17,6 @@ use crate::estimate::kernel_time::{KERNEL_STATES, Prices};
 use crate::estimate::predict::Costs;
 use crate::patch::State;
 use crate::report::kernel_time::{Price, Range};
-use crate::report::native::Native;
 use crate::report::read;
 use crate::report::recorded::RecordedCalls;
 use crate::report::schema::Report;

@@ -26,7 +26,7 @@ use crate::stats::location::median;
 /// Share of the room for its instructions that a hidden call takes. Code that waits for memory has room to spare.
 pub const LOW_SHARE: f64 = 0.5;
 /// Factor of the dearest cell. The code around a call also loses registers and predictions, which a loop keeps.
-pub const HIGH_FACTOR: f64 = 1.25;
+pub const HIGH_FACTOR: f64 = 1.5;
 /// Additions per cycle of a core whose calibration has none: all x86-64 cores since 2006 issue four instructions.
 const USUAL_ADDS_PER_CYCLE: f64 = 4.0;
 

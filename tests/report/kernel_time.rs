@@ -282,7 +282,7 @@ fn predictions_of_workloads_have_bounds_and_those_that_miss_are_marked() {
     report.workloads = vec![workload];
     bound_predictions(&mut report);
     let range = report.workloads[0].kernels[0].predicted_range_percent.unwrap();
-    // Hot calls only: 100 calls of at most 1.25 times 4 cycles, in at least 9,990.
+    // Hot calls only: 100 calls of at most 1.5 times 4 cycles, in at least 9,990.
     assert!((range.high - 100.0 * 100.0 * HIGH_FACTOR * 4.0 / 9_990.0).abs() < 1e-9, "{range:?}");
     let page = html::page(&report).unwrap();
     assert!(

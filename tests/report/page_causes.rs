@@ -199,3 +199,32 @@ fn a_stub_that_is_cheaper_than_an_indirect_call_when_cold_is_explained() {
     set(&mut report, "direct", 40.0);
     assert!(!odd(&report).contains("more than direct in cold"), "the stub is not cheaper");
 }
+
+#[test]
+fn a_body_in_a_shared_object_that_costs_more_than_one_in_the_program_is_explained() {
+    let mut report = support::full::full();
+    for info in report.catalogue.mechanisms.iter_mut().filter(|it| it.name == "direct") {
+        info.name = "dlsym".to_owned();
+    }
+    let set = |report: &mut Report, cycles: f64| {
+        let is_hot = |cell: &&mut Cell| cell.regime == Regime::Throughput;
+        for cell in report.cells.iter_mut().filter(is_hot) {
+            if cell.mechanism == "direct" {
+                cell.mechanism = "dlsym".to_owned();
+            }
+            let of = match cell.mechanism.as_str() {
+                "dlsym" => cycles,
+                "table" => 3.7,
+                _ => continue,
+            };
+            if let Some(overhead) = &mut cell.overhead {
+                overhead.cycles = support::around(of, 0.01);
+            }
+        }
+    };
+    set(&mut report, 6.7);
+    let said = "more than table over the ops, in throughput";
+    assert!(odd(&report).contains("dlsym costs 3.00 cycles") && odd(&report).contains(said), "{}", odd(&report));
+    set(&mut report, 3.7);
+    assert!(!odd(&report).contains(said), "no difference needs no explanation");
+}

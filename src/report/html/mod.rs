@@ -8,6 +8,7 @@ mod carried;
 mod cells;
 mod costs;
 mod counts;
+mod distance;
 mod facts;
 mod faster;
 mod faster_options;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::distance::{self, list_far_bodies};
 use super::faster::list_faster;
 use super::stubs::{self, list_cheaper_stubs};
 use crate::regime::Regime;
@@ -84,6 +85,7 @@ pub fn list_oddities(report: &Report, grid: &Grid) -> Vec<Oddity> {
             list_cheaper_stubs(report, grid),
             stubs::MEANING,
         ),
+        oddity("A shared object's body dearer than the program's", list_far_bodies(grid), distance::MEANING),
         oddity(
             "Predictions far from the measurement",
             list_far_predictions(report),

@@ -1,7 +1,5 @@
 //! Two builds of a program: budgets on its call sites, what changed between them, and what ran.
 
-#![cfg(feature = "audit")]
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -416,7 +414,7 @@ fn predict_names_the_command_that_prices_counts_of_a_program() {
 }
 
 /// The page that shows a budget on a program, and what the gate prints.
-const README: &str = include_str!("../README.md");
+const README: &str = include_str!("../../README.md");
 
 /// The first block of the page in a language, from a heading on.
 fn block_of_readme(heading: &str, language: &str) -> &'static str {

@@ -1,5 +1,4 @@
 //! `pvbench audit`: what it prints and writes, and what it does with bad input.
-#![cfg(feature = "audit")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +7,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 /// The page with the example.
-const PAGE: &str = include_str!("../docs/audit.md");
+const PAGE: &str = include_str!("../../docs/audit.md");
 
 /// The block of the page in a language.
 fn block(language: &str) -> &'static str {
@@ -105,7 +104,7 @@ fn the_example_of_the_page_prints_the_sites_of_the_page() {
 fn every_command_of_the_page_runs() {
     let folder = Folder::new();
     // Other tests run the blocks that they are named above.
-    let blocks = PAGE.split("<!-- run by: tests/audit_output.rs -->\n```sh\n").skip(1);
+    let blocks = PAGE.split("<!-- run by: tests/audit/output.rs -->\n```sh\n").skip(1);
     let commands = blocks.flat_map(|rest| rest.split_once("```").unwrap().0.lines());
     let mut count = 0;
     for command in commands {

@@ -45,7 +45,7 @@ pub struct Built {
 }
 
 fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/audit_corpus/sources").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/audit/sources").join(name)
 }
 
 /// Whether a compiler is installed.

@@ -1,7 +1,7 @@
 //! Damaged programs: no panic, no endless loop, bounded memory.
 //!
 //! Small programs of the corpus are damaged in one to eight places. Headers, tables of symbols, relocations and unwind
-//! tables are damaged most. `AUDIT_HOSTILE=1000000 cargo test --release --test audit_corpus hostile` tries a million.
+//! tables are damaged most. `AUDIT_HOSTILE=1000000 cargo test --release --test audit hostile` tries a million.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -1,16 +1,14 @@
 //! Tests of the page of an audit in headless Chromium.
-#![cfg(feature = "audit")]
 
-mod chromium;
-
-use chromium::Tab;
 use pvbench::audit::document::Audit;
 use pvbench::audit::page;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::chromium::{self, Tab};
+
 /// A script that finds faults in the layout, by the boxes of all shown elements.
-const GEOMETRY: &str = include_str!("chromium/geometry.js");
+const GEOMETRY: &str = include_str!("../chromium/geometry.js");
 
 fn read(name: &str) -> Audit {
     let path = format!("{}/tests/fixtures/audit/{name}.json", env!("CARGO_MANIFEST_DIR"));
