@@ -1,5 +1,5 @@
 //! The first screen: what an indirection costs here, what the model kernel pays, and whether the 1% is true, in three
-//! sentences that are made from the report alone.
+//! short answers that are made from the report alone, and below the plot what limits them.
 
 use super::costs::find;
 use crate::regime::Regime;
@@ -77,30 +77,39 @@ fn name(report: &Report, column: &Column) -> String {
     }
 }
 
-/// The sentences of the first screen.
-pub fn sentences(report: &Report, grid: &Grid, answer: &Answer) -> Vec<String> {
-    let mut sentences = vec![match choose_mechanism(grid) {
+/// The texts of the first screen, a paragraph each.
+pub struct Sentences {
+    /// What comes first: whether the 1% is true, what an indirection costs, and what the model kernel pays.
+    pub answers: Vec<String>,
+    /// What limits the answers, and where they come from.
+    pub limits: Vec<String>,
+}
+
+/// The texts of the first screen.
+pub fn sentences(report: &Report, grid: &Grid, answer: &Answer) -> Sentences {
+    let mut answers = vec![match choose_mechanism(grid) {
         Some(column) => state_costs(report, grid, answer, &column),
         None if report.cells.is_empty() => "Nothing was measured: the report holds no cells.".to_owned(),
         None => "Only inline was measured: there is no mechanism to compare it with.".to_owned(),
     }];
-    if !has_linux_ops(report) {
-        return sentences;
-    }
-    sentences.extend(state_kernels(report, answer));
-    match Claim::from_report(report) {
-        Some(claim) => {
-            sentences.insert(0, format!("{} {}{}", claim.sentence(), claim.verdict(), claim.caveat()));
-            if let (Some(density), Some(last)) = (compare_density(report), sentences.last_mut()) {
-                last.push(' ');
-                last.push_str(&density);
-            }
-            let reasons: Vec<String> = [claim.over_workloads(), claim.explanation()].into_iter().flatten().collect();
-            sentences.push(reasons.join(" "));
+    let mut limits = vec![[state_difference(answer), state_patched(grid, answer)].concat()];
+    if has_linux_ops(report) {
+        let claim = Claim::from_report(report);
+        let density = claim.as_ref().and_then(|_| compare_density(report));
+        answers.extend(
+            state_kernels(answer).map(|it| [Some(it), density].into_iter().flatten().collect::<Vec<_>>().join(" ")),
+        );
+        match &claim {
+            Some(claim) => answers.insert(0, format!("{} {}{}", claim.sentence(), claim.verdict(), claim.caveat())),
+            None => answers.push(state_claim(report, answer)),
         }
-        None => sentences.push(state_claim(report, answer)),
+        // Without the price of a real kernel's hooks, the sentence on the claim has the range.
+        limits.push(limit_kernels(report, answer, claim.is_some()));
+        let reasons = claim.map(|claim| [claim.over_workloads(), claim.explanation()].into_iter().flatten().collect());
+        limits.extend(reasons.map(|it: Vec<String>| it.join(" ")));
     }
-    sentences
+    let limits = limits.iter().map(|it| it.trim_start().to_owned()).filter(|it| !it.is_empty()).collect();
+    Sentences { answers, limits }
 }
 
 /// What the mechanism of the headline costs, and after it the other ways.
@@ -119,7 +128,6 @@ fn state_costs(report: &Report, grid: &Grid, answer: &Answer, column: &Column) -
         })
         .collect();
     let others = join(&others).map_or_else(String::new, |others| format!(" {}.", capitalised(&others)));
-    let others = [others, state_difference(answer), state_patched(grid, answer)].concat();
     let ops = format!("the median of {} {}", hot.ops, plural(hot.ops, "op", "ops"));
     if !hot.is_resolved {
         return format!("In throughput, no overhead of {name} over inline is resolved ({ops}).{others}");
@@ -203,7 +211,7 @@ fn capitalised(text: &str) -> String {
 }
 
 /// What the model kernel pays over its workloads; `None` if no cost is resolved.
-fn state_kernels(report: &Report, answer: &Answer) -> Option<String> {
+fn state_kernels(answer: &Answer) -> Option<String> {
     let words = |kernel: &KernelCost| {
         let way = if kernel.way.mechanism == "table" { "behind the table" } else { "with patched sites" };
         let [(least, low), (most, high)] = kernel.resolved_ends()?;
@@ -218,16 +226,20 @@ fn state_kernels(report: &Report, answer: &Answer) -> Option<String> {
         })
     };
     let costs: Vec<String> = answer.kernels.iter().filter_map(words).collect();
+    Some(format!("Over inline, the workloads on the model kernel pay {}.", join(&costs)?))
+}
+
+/// What a patched kernel pays for, and how far two builds of one kernel differ.
+fn limit_kernels(report: &Report, answer: &Answer, has_range: bool) -> String {
     let is_patched = |kernel: &&KernelCost| kernel.way.mechanism != "table" && kernel.resolved_ends().is_some();
     // The median site costs nothing, and a kernel with such sites does.
     let direct = match answer.kernels.iter().find(is_patched) {
         Some(_) => {
-            " A patched kernel pays for direct calls where a body does not fit, and for registers around its sites."
+            "A patched kernel pays for direct calls where a body does not fit, and for registers around its sites."
         }
         None => "",
     };
-    // Without the price of a real kernel's hooks, the sentence on the claim has the range.
-    let range = Claim::from_report(report).and(report.workloads.iter().find(|it| it.name == CLAIM));
+    let range = report.workloads.iter().find(|it| has_range && it.name == CLAIM);
     let range = range.and_then(WorkloadResult::placement_range);
     let range = range.map_or_else(String::new, |range| {
         let on = |kernel: &KernelCost| kernel.on(CLAIM).map(|it| plain(it.0.estimate));
@@ -239,7 +251,7 @@ fn state_kernels(report: &Report, answer: &Answer) -> Option<String> {
             plain(range)
         )
     });
-    Some(format!("Over inline, the workloads on the model kernel pay {}.{direct}{range}", join(&costs)?))
+    [direct, &range].concat()
 }
 
 /// Whether the 1% is true here.

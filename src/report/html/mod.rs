@@ -91,7 +91,7 @@ struct Page {
     tool: String,
     preset: String,
     linux_ops: bool,
-    sentences: Vec<String>,
+    sentences: first_screen::Sentences,
     answer: Option<Plot>,
     narrow_answer: Option<Plot>,
     trust: Vec<trust::Trust>,
