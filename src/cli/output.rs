@@ -97,8 +97,9 @@ pub fn prepare(path: &Path) -> Result<(), WriteError> {
 /// Writes a file whole, or to standard output.
 pub fn file(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     if is_stdout(path) {
-        // Writes to standard output do not fail; lost output is reported at the end.
-        let _ = stdout().write_all(bytes);
+        // A document has no colours: `stdout` would search megabytes for them. Writes to standard output do not fail;
+        // lost output is reported at the end.
+        let _ = Raw.write_all(bytes);
         return Ok(());
     }
     write::file(path, bytes)
