@@ -1,10 +1,14 @@
 //! Symbolic values: equal values have equal numbers.
 
+use std::hash::BuildHasher as _;
+
 use iced_x86::Register;
-use rustc_hash::FxHashMap;
+use rustc_hash::FxBuildHasher;
 
 /// Smaller constants are numbers, not addresses: the first page is never mapped.
 const MIN_ADDRESS: u64 = 4096;
+/// Places of the smallest table of values: 8 kB. At half of it, the tables of most functions grow.
+const MIN_SLOTS: usize = 1 << 10;
 /// Bound on the depth of values that are compared where ways meet: an entry of a table that is indexed by an entry.
 const MAX_DEPTH: u8 = 4;
 
@@ -68,27 +72,78 @@ pub enum Place {
     Other(u8),
 }
 
+/// A place of the table of a pool: the number of a value, and the round in which it was put there.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    round: u32,
+    index: u32,
+}
+
 /// The values of one function.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pool {
-    known: FxHashMap<Value, Id>,
     values: Vec<Value>,
+    /// Where values are found: at their hash or behind it. The length is a power of two.
+    table: Vec<Slot>,
+    /// The number of the function. Slots of earlier rounds are free, so that nothing needs to be cleared.
+    round: u32,
+}
+
+impl Default for Pool {
+    fn default() -> Pool {
+        Pool { values: Vec::new(), table: vec![Slot::default(); MIN_SLOTS], round: 1 }
+    }
 }
 
 impl Pool {
     /// Forgets all values.
     pub fn clear(&mut self) {
         self.values.clear();
-        super::values::clear_map(&mut self.known);
+        self.round = self.round.wrapping_add(1);
+        if self.round == 0 {
+            *self = Pool::default();
+        }
     }
 
     /// The number of a value.
     pub fn id(&mut self, value: Value) -> Id {
-        let values = &mut self.values;
-        *self.known.entry(value).or_insert_with(|| {
-            values.push(value);
-            Id(values.len() as u32 - 1)
-        })
+        let mut at = self.first_slot(value);
+        loop {
+            let slot = self.table[at];
+            if slot.round != self.round {
+                return self.insert(value, at);
+            }
+            if self.values[slot.index as usize] == value {
+                return Id(slot.index);
+            }
+            at = (at + 1) & (self.table.len() - 1);
+        }
+    }
+
+    fn first_slot(&self, value: Value) -> usize {
+        FxBuildHasher.hash_one(value) as usize & (self.table.len() - 1)
+    }
+
+    fn insert(&mut self, value: Value, at: usize) -> Id {
+        let index = self.values.len() as u32;
+        self.values.push(value);
+        self.table[at] = Slot { round: self.round, index };
+        if self.values.len() * 2 > self.table.len() {
+            self.grow();
+        }
+        Id(index)
+    }
+
+    /// Doubles the table.
+    fn grow(&mut self) {
+        self.table = vec![Slot::default(); self.table.len() * 2];
+        for (index, value) in self.values.iter().enumerate() {
+            let mut at = self.first_slot(*value);
+            while self.table[at].round == self.round {
+                at = (at + 1) & (self.table.len() - 1);
+            }
+            self.table[at] = Slot { round: self.round, index: index as u32 };
+        }
     }
 
     /// How a value came to be.

@@ -6,6 +6,9 @@
 //! loop changes, and the second one begins the loop with that unknown. So the time is linear in the size of the
 //! function.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::hash_map::Entry;
 use std::hash::Hash;
 
 use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic};
@@ -67,7 +70,12 @@ pub struct Values {
     slots: FxHashMap<i64, (Id, usize)>,
     stores: Vec<Store>,
     ahead: FxHashMap<u64, Ahead>,
-    headers: FxHashMap<u64, Header>,
+    /// The addresses of `ahead`: most instructions are none of them.
+    next_ahead: BinaryHeap<Reverse<u64>>,
+    /// The starts of loops with their addresses, in the order of these.
+    headers: Vec<(u64, Header)>,
+    /// The first of `headers` that this reading has not passed.
+    next_header: usize,
     is_second: bool,
     /// The state at the last jump that may lead anywhere in the function.
     at_table: Option<Registers>,
@@ -91,7 +99,9 @@ impl Default for Values {
             slots: FxHashMap::default(),
             stores: Vec::new(),
             ahead: FxHashMap::default(),
-            headers: FxHashMap::default(),
+            next_ahead: BinaryHeap::new(),
+            headers: Vec::new(),
+            next_header: 0,
             is_second: false,
             at_table: None,
             at_branch: [zero; GENERAL],
@@ -114,10 +124,11 @@ pub(super) fn clear_map<K: Eq + Hash, V>(map: &mut FxHashMap<K, V>) {
 
 impl Values {
     /// Begins a function. `back_targets` are the targets of its jumps back.
-    pub fn begin(&mut self, back_targets: &[u64]) {
+    pub fn begin(&mut self, mut back_targets: Vec<u64>) {
         self.pool.clear();
-        clear_map(&mut self.headers);
-        self.headers.extend(back_targets.iter().map(|target| (*target, Header::default())));
+        back_targets.sort_unstable();
+        back_targets.dedup();
+        self.headers = back_targets.into_iter().map(|target| (target, Header::default())).collect();
         self.is_second = false;
         self.start();
     }
@@ -131,6 +142,8 @@ impl Values {
     fn start(&mut self) {
         clear_map(&mut self.slots);
         clear_map(&mut self.ahead);
+        self.next_ahead.clear();
+        self.next_header = 0;
         self.stores.clear();
         self.vectors = [None; GENERAL];
         for register in 0..GENERAL {
@@ -174,7 +187,10 @@ impl Values {
     /// Prepares for an instruction: joins the states that meet there. To be called before the operands are asked for.
     pub fn arrive(&mut self, instruction: &Instruction) {
         self.ip = instruction.ip();
-        let ahead = if self.ahead.is_empty() { None } else { self.ahead.remove(&self.ip) };
+        let ahead = self.take_ahead();
+        while self.headers.get(self.next_header).is_some_and(|(start, _)| *start < self.ip) {
+            self.next_header += 1;
+        }
         if !self.flows && ahead.is_none() && instruction.mnemonic() == Mnemonic::Nop {
             // Padding before the target of a jump.
             return;
@@ -195,10 +211,25 @@ impl Values {
         if !self.flows || ahead.is_some() {
             self.vectors = [None; GENERAL];
         }
-        if !self.headers.is_empty() {
-            self.begin_loop();
-        }
+        self.begin_loop();
         self.flows = true;
+    }
+
+    /// What jumps to the instruction know.
+    fn take_ahead(&mut self) -> Option<Ahead> {
+        while let Some(Reverse(next)) = self.next_ahead.peek().filter(|next| next.0 <= self.ip) {
+            let is_here = *next == self.ip;
+            self.next_ahead.pop();
+            if is_here {
+                return self.ahead.remove(&self.ip);
+            }
+        }
+        None
+    }
+
+    /// The start of a loop that the instruction is.
+    fn header(&mut self) -> Option<&mut Header> {
+        self.headers.get_mut(self.next_header).filter(|(start, _)| *start == self.ip).map(|(_, header)| header)
     }
 
     fn meet(&mut self, other: &Registers) {
@@ -238,16 +269,17 @@ impl Values {
 
     /// The start of a loop: the first reading notes the state, the second one forgets what the loop changes.
     fn begin_loop(&mut self) {
-        let Some(header) = self.headers.get_mut(&self.ip) else { return };
-        if !self.is_second {
-            header.reached = Some((self.registers, self.stores.len()));
+        let (is_second, reached) = (self.is_second, (self.registers, self.stores.len()));
+        let Some(header) = self.header() else { return };
+        if !is_second {
+            header.reached = Some(reached);
             return;
         }
+        let (changed, slots) = (header.changed, std::mem::take(&mut header.slots));
         self.vectors = [None; GENERAL];
-        for (register, changed) in self.registers.iter_mut().zip(header.changed) {
+        for (register, changed) in self.registers.iter_mut().zip(changed) {
             *register = changed.unwrap_or(*register);
         }
-        let slots = std::mem::take(&mut header.slots);
         for slot in slots {
             let value = self.unknown(Place::Slot(slot));
             self.store_slot(slot, value);
@@ -257,7 +289,7 @@ impl Values {
     /// The state where no earlier instruction leads: that of a jump back, else that of the last jump through a table,
     /// else that of the last call or jump.
     fn guess(&mut self) {
-        let header = if self.is_second { self.headers.get_mut(&self.ip) } else { None };
+        let header = if self.is_second { self.header() } else { None };
         if let Some((header, back)) = header.and_then(|header| header.back.map(|back| (header, back))) {
             header.changed = [None; GENERAL];
             self.registers = back;
@@ -321,17 +353,25 @@ impl Values {
             }
             return;
         }
-        let Values { pool, ahead, registers, .. } = self;
-        let state = ahead.entry(target).or_insert(Ahead { registers: *registers, first: stores, last: stores });
-        join(pool, &mut state.registers, registers, target);
-        state.last = stores;
+        match self.ahead.entry(target) {
+            Entry::Vacant(entry) => {
+                entry.insert(Ahead { registers: self.registers, first: stores, last: stores });
+                self.next_ahead.push(Reverse(target));
+            }
+            Entry::Occupied(mut entry) => {
+                let state = entry.get_mut();
+                join(&mut self.pool, &mut state.registers, &self.registers, target);
+                state.last = stores;
+            }
+        }
     }
 
     fn jump_back(&mut self, target: u64) {
-        let Some(Header { reached: Some((registers, stores)), .. }) = self.headers.get(&target) else { return };
-        let (registers, slots) = (*registers, self.changed_slots(*stores));
+        let Ok(index) = self.headers.binary_search_by_key(&target, |(start, _)| *start) else { return };
+        let Some((registers, stores)) = self.headers.get(index).and_then(|(_, header)| header.reached) else { return };
+        let slots = self.changed_slots(stores);
         let Values { pool, headers, registers: own, .. } = self;
-        let Some(header) = headers.get_mut(&target) else { return };
+        let Some((_, header)) = headers.get_mut(index) else { return };
         for (register, changed) in header.changed.iter_mut().enumerate() {
             let before = changed.unwrap_or(registers[register]);
             if before != own[register] {
