@@ -7,8 +7,10 @@ use rustc_hash::FxBuildHasher;
 
 /// Smaller constants are numbers, not addresses: the first page is never mapped.
 const MIN_ADDRESS: u64 = 4096;
-/// Places of the smallest table of values: 8 kB. At half of it, the tables of most functions grow.
+/// Slots that a function begins with: 8 kB. At half of it, the tables of most functions grow.
 const MIN_SLOTS: usize = 1 << 10;
+/// Slots whose memory is kept for the next function: 512 kB. Few functions need more.
+const MAX_KEPT_SLOTS: usize = 1 << 16;
 /// Bound on the depth of values that are compared where ways meet: an entry of a table that is indexed by an entry.
 const MAX_DEPTH: u8 = 4;
 
@@ -83,25 +85,38 @@ struct Slot {
 #[derive(Debug)]
 pub struct Pool {
     values: Vec<Value>,
-    /// Where values are found: at their hash or behind it. The length is a power of two.
+    /// Where values are found: at their hash or behind it. A function begins with `MIN_SLOTS` of them, which stay in
+    /// the cache of the CPU.
     table: Vec<Slot>,
-    /// The number of the function. Slots of earlier rounds are free, so that nothing needs to be cleared.
+    /// The number of slots in use, less one. Their number is a power of two.
+    mask: usize,
+    /// Slots of earlier rounds are free, so that nothing needs to be cleared.
     round: u32,
 }
 
 impl Default for Pool {
     fn default() -> Pool {
-        Pool { values: Vec::new(), table: vec![Slot::default(); MIN_SLOTS], round: 1 }
+        Pool { values: Vec::new(), table: vec![Slot::default(); MIN_SLOTS], mask: MIN_SLOTS - 1, round: 1 }
     }
 }
 
 impl Pool {
     /// Forgets all values.
     pub fn clear(&mut self) {
+        if self.table.len() > MAX_KEPT_SLOTS {
+            *self = Pool::default();
+            return;
+        }
         self.values.clear();
+        self.mask = MIN_SLOTS - 1;
+        self.free_slots();
+    }
+
+    fn free_slots(&mut self) {
         self.round = self.round.wrapping_add(1);
         if self.round == 0 {
-            *self = Pool::default();
+            self.table.fill(Slot::default());
+            self.round = 1;
         }
     }
 
@@ -116,31 +131,33 @@ impl Pool {
             if self.values[slot.index as usize] == value {
                 return Id(slot.index);
             }
-            at = (at + 1) & (self.table.len() - 1);
+            at = (at + 1) & self.mask;
         }
     }
 
     fn first_slot(&self, value: Value) -> usize {
-        FxBuildHasher.hash_one(value) as usize & (self.table.len() - 1)
+        FxBuildHasher.hash_one(value) as usize & self.mask
     }
 
     fn insert(&mut self, value: Value, at: usize) -> Id {
         let index = self.values.len() as u32;
         self.values.push(value);
         self.table[at] = Slot { round: self.round, index };
-        if self.values.len() * 2 > self.table.len() {
+        if self.values.len() * 2 > self.mask {
             self.grow();
         }
         Id(index)
     }
 
-    /// Doubles the table.
+    /// Doubles the slots in use.
     fn grow(&mut self) {
-        self.table = vec![Slot::default(); self.table.len() * 2];
+        self.mask = self.mask * 2 + 1;
+        self.table.resize(self.table.len().max(self.mask + 1), Slot::default());
+        self.free_slots();
         for (index, value) in self.values.iter().enumerate() {
             let mut at = self.first_slot(*value);
             while self.table[at].round == self.round {
-                at = (at + 1) & (self.table.len() - 1);
+                at = (at + 1) & self.mask;
             }
             self.table[at] = Slot { round: self.round, index: index as u32 };
         }
