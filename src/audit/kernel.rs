@@ -51,7 +51,7 @@ impl Marks {
             marks.find_fentry(image);
         }
         if image.kind == BinaryKind::Kernel {
-            let hooks = Elf::of(Path::new(""), bytes.to_vec()).ok().and_then(|elf| Hooks::of(&elf).ok());
+            let hooks = Elf::of(Path::new(""), bytes).ok().and_then(|elf| Hooks::of(&elf).ok());
             if let Some(hooks) = hooks {
                 for site in &hooks.sites {
                     marks.kinds.insert(site.address, Kind::Pv);
