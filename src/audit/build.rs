@@ -80,6 +80,15 @@ pub fn audit_binary(path: &str, bytes: &[u8], is_kernel: bool, options: &Options
     open(path, bytes, is_kernel, |program| describe_binary(path, bytes, program, options))
 }
 
+/// Reads all functions of a program: the control transfers of each.
+#[must_use]
+pub fn read_functions(program: Program<'_, '_>) -> Vec<Control> {
+    let list = &program.functions.list;
+    let mut controls = two_threads::map(list, || Reader::new(program), |reader, _, range| reader.read(range));
+    remove_jumps_to_parts(program.functions, &mut controls);
+    controls
+}
+
 fn describe_binary(path: &str, bytes: &[u8], program: Program<'_, '_>, options: &Options) -> Binary {
     let Program { image, functions, .. } = program;
     let mut binary = Binary {
@@ -106,8 +115,7 @@ fn describe_binary(path: &str, bytes: &[u8], program: Program<'_, '_>, options: 
             || function.symbol.is_none() && is_named(function.range.start)
     };
     let list = &functions.list;
-    let mut controls = two_threads::map(list, || Reader::new(program), |reader, _, range| reader.read(range));
-    remove_jumps_to_parts(functions, &mut controls);
+    let controls = read_functions(program);
     for control in &controls {
         binary.instructions += control.instructions;
         binary.undecoded_bytes += control.undecoded;

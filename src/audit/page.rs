@@ -24,7 +24,8 @@ const MAX_INSTRUCTIONS: usize = 20_000;
 #[error("the page could not be written from its template: {0}; `--json` has the same content")]
 pub struct PageError(#[from] askama::Error);
 
-const SCRIPT: &str = include_str!("../report/templates/audit.js");
+const SCRIPT: &str =
+    concat!(include_str!("../report/templates/unfold.js"), include_str!("../report/templates/audit.js"));
 
 #[derive(Template)]
 #[template(path = "audit.html")]
