@@ -7,10 +7,10 @@ use rustc_hash::FxHashMap;
 
 use super::classify::{Origin, classify_call, classify_jump, kind_of_word};
 use super::functions::{FunctionRange, Functions};
-use super::image::{Image, Word};
+use super::image::Image;
 use super::kernel::Marks;
 use super::kind::Kind;
-use super::thunks::{Thunks, is_return, is_trampoline, kind_of_code, kind_of_name};
+use super::thunks::{Thunks, holds_fentry, is_return, is_trampoline, kind_of_code, kind_of_name};
 use super::values::Values;
 
 /// What a site calls.
@@ -362,11 +362,6 @@ impl<'p, 'a> Reader<'p, 'a> {
             }
         }
     }
-}
-
-/// Whether the loader writes the address of the hook of ftrace or gprof to a word.
-fn holds_fentry(image: &Image, word: u64) -> bool {
-    matches!(image.word(word), Some(Word::External(name)) if kind_of_name(name) == Some(Kind::Fentry))
 }
 
 /// Whether an instruction calls code of the same program. System calls and calls of a hypervisor do not.

@@ -10,6 +10,7 @@
 //!
 //! Everything in a binary is untrusted.
 
+mod ahead;
 pub mod branch_records;
 mod build;
 pub mod callgrind;

@@ -304,3 +304,29 @@ pub fn number(register: Register) -> Option<usize> {
 pub fn vector(register: Register) -> Option<usize> {
     register.is_vector_register().then(|| register.number()).filter(|number| *number < 16)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_values_have_equal_numbers_in_small_and_in_large_functions() {
+        let mut pool = Pool::default();
+        for count in [10, 5 * MIN_SLOTS as u64, 2 * MAX_KEPT_SLOTS as u64, 20] {
+            let ids: Vec<Id> = (0..count).map(|number| pool.id(Value::Constant(number))).collect();
+            assert!(ids.iter().enumerate().all(|(index, id)| *id == Id(index as u32)), "{count}");
+            assert!((0..count).zip(&ids).all(|(number, id)| pool.id(Value::Constant(number)) == *id), "{count}");
+            pool.clear();
+        }
+    }
+
+    #[test]
+    fn values_of_an_earlier_function_are_forgotten_also_when_the_rounds_begin_again() {
+        let mut pool = Pool { round: u32::MAX - 1, ..Pool::default() };
+        for number in 0..4 {
+            assert_eq!(pool.id(Value::Constant(number)), Id(0));
+            assert_eq!(pool.id(Value::Constant(100)), Id(1));
+            pool.clear();
+        }
+    }
+}

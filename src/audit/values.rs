@@ -6,14 +6,12 @@
 //! loop changes, and the second one begins the loop with that unknown. So the time is linear in the size of the
 //! function.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::collections::hash_map::Entry;
 use std::hash::Hash;
 
 use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic};
 use rustc_hash::FxHashMap;
 
+use super::ahead::Targets;
 use super::control::is_call;
 pub use super::pool::{Id, Value, number};
 use super::pool::{Place, Pool, unknown};
@@ -38,15 +36,6 @@ struct Store {
     before: Option<(Id, usize)>,
 }
 
-/// What is known at the target of a jump that comes later in the function.
-#[derive(Clone, Copy)]
-struct Ahead {
-    registers: Registers,
-    /// Numbers of stores at the first and at the last jump.
-    first: usize,
-    last: usize,
-}
-
 /// The start of a loop.
 #[derive(Default)]
 struct Header {
@@ -69,9 +58,7 @@ pub struct Values {
     /// The value of a slot, and the number of the store that wrote it.
     slots: FxHashMap<i64, (Id, usize)>,
     stores: Vec<Store>,
-    ahead: FxHashMap<u64, Ahead>,
-    /// The addresses of `ahead`: most instructions are none of them.
-    next_ahead: BinaryHeap<Reverse<u64>>,
+    ahead: Targets,
     /// The starts of loops with their addresses, in the order of these.
     headers: Vec<(u64, Header)>,
     /// The first of `headers` that this reading has not passed.
@@ -98,8 +85,7 @@ impl Default for Values {
             vectors: [None; GENERAL],
             slots: FxHashMap::default(),
             stores: Vec::new(),
-            ahead: FxHashMap::default(),
-            next_ahead: BinaryHeap::new(),
+            ahead: Targets::default(),
             headers: Vec::new(),
             next_header: 0,
             is_second: false,
@@ -141,8 +127,7 @@ impl Values {
 
     fn start(&mut self) {
         clear_map(&mut self.slots);
-        clear_map(&mut self.ahead);
-        self.next_ahead.clear();
+        self.ahead.clear();
         self.next_header = 0;
         self.stores.clear();
         self.vectors = [None; GENERAL];
@@ -187,7 +172,7 @@ impl Values {
     /// Prepares for an instruction: joins the states that meet there. To be called before the operands are asked for.
     pub fn arrive(&mut self, instruction: &Instruction) {
         self.ip = instruction.ip();
-        let ahead = self.take_ahead();
+        let ahead = self.ahead.take(self.ip);
         while self.headers.get(self.next_header).is_some_and(|(start, _)| *start < self.ip) {
             self.next_header += 1;
         }
@@ -213,18 +198,6 @@ impl Values {
         }
         self.begin_loop();
         self.flows = true;
-    }
-
-    /// What jumps to the instruction know.
-    fn take_ahead(&mut self) -> Option<Ahead> {
-        while let Some(Reverse(next)) = self.next_ahead.peek().filter(|next| next.0 <= self.ip) {
-            let is_here = *next == self.ip;
-            self.next_ahead.pop();
-            if is_here {
-                return self.ahead.remove(&self.ip);
-            }
-        }
-        None
     }
 
     /// The start of a loop that the instruction is.
@@ -353,16 +326,8 @@ impl Values {
             }
             return;
         }
-        match self.ahead.entry(target) {
-            Entry::Vacant(entry) => {
-                entry.insert(Ahead { registers: self.registers, first: stores, last: stores });
-                self.next_ahead.push(Reverse(target));
-            }
-            Entry::Occupied(mut entry) => {
-                let state = entry.get_mut();
-                join(&mut self.pool, &mut state.registers, &self.registers, target);
-                state.last = stores;
-            }
+        if let Some(state) = self.ahead.note(target, &self.registers, stores) {
+            join(&mut self.pool, &mut state.registers, &self.registers, target);
         }
     }
 
