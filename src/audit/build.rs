@@ -80,6 +80,15 @@ pub fn audit_binary(path: &str, bytes: &[u8], is_kernel: bool, options: &Options
     open(path, bytes, is_kernel, |program| describe_binary(path, bytes, program, options))
 }
 
+/// Reads all functions of a program: the control transfers of each.
+#[must_use]
+pub fn read_functions(program: Program<'_, '_>) -> Vec<Control> {
+    let list = &program.functions.list;
+    let mut controls = two_threads::map(list, || Reader::new(program), |reader, _, range| reader.read(range));
+    remove_jumps_to_parts(program.functions, &mut controls);
+    controls
+}
+
 fn describe_binary(path: &str, bytes: &[u8], program: Program<'_, '_>, options: &Options) -> Binary {
     let Program { image, functions, .. } = program;
     let mut binary = Binary {
@@ -106,18 +115,15 @@ fn describe_binary(path: &str, bytes: &[u8], program: Program<'_, '_>, options: 
             || function.symbol.is_none() && is_named(function.range.start)
     };
     let list = &functions.list;
-    let mut controls = two_threads::map(list, || Reader::new(program), |reader, _, range| reader.read(range));
-    remove_jumps_to_parts(functions, &mut controls);
+    let controls = read_functions(program);
     for control in &controls {
         binary.instructions += control.instructions;
         binary.undecoded_bytes += control.undecoded;
         binary.returns += control.returns;
-        for (kind, count) in count(control.sites.iter().map(|site| site.kind)) {
-            *binary.counts.entry(kind).or_default() += count;
-        }
     }
+    binary.counts = count(controls.iter().flat_map(|control| &control.sites).map(|site| site.kind));
     let is_listed = !options.functions.is_empty();
-    let described = two_threads::map(
+    binary.functions = two_threads::filter_map(
         list,
         || Describer::new(program, is_listed),
         |describer, index, range| {
@@ -126,7 +132,6 @@ fn describe_binary(path: &str, bytes: &[u8], program: Program<'_, '_>, options: 
             (is_shown && is_asked(range)).then(|| describer.describe(range, control))
         },
     );
-    binary.functions = described.into_iter().flatten().collect();
     if options.lines {
         sources::add(&mut binary, bytes, &|index| image.section_base(index));
     }
@@ -142,11 +147,9 @@ fn matches(globs: &[String], symbol: &str) -> bool {
 /// The numbers of sites by kind.
 #[must_use]
 pub fn count(kinds: impl Iterator<Item = Kind>) -> Counts {
-    let mut counts = Counts::new();
-    for kind in kinds {
-        *counts.entry(kind).or_default() += 1;
-    }
-    counts
+    let mut counts = [0; Kind::ALL.len()];
+    kinds.for_each(|kind| counts[kind as usize] += 1);
+    Kind::ALL.into_iter().map(|kind| (kind, counts[kind as usize])).filter(|(_, count)| *count > 0).collect()
 }
 
 /// Writes functions for the document. It keeps the names of what they call.

@@ -1,6 +1,6 @@
 //! What an instruction does to the values of registers and stack slots.
 
-use iced_x86::{Instruction, Mnemonic, OpAccess, OpKind, Register};
+use iced_x86::{Instruction, InstructionInfoOptions, Mnemonic, OpAccess, OpKind, Register};
 
 use super::pool::{Id, Place, Value, number, vector};
 use super::values::{RBP, RSP, Values};
@@ -277,7 +277,7 @@ impl Values {
             matches!(access, OpAccess::Write | OpAccess::ReadWrite | OpAccess::CondWrite | OpAccess::ReadCondWrite)
         };
         let mut written = [None; 8];
-        let info = self.info.info(instruction);
+        let info = self.info.info_options(instruction, InstructionInfoOptions::NO_MEMORY_USAGE);
         let used = info.used_registers().iter().filter(|used| writes(used.access()));
         for (slot, used) in written.iter_mut().zip(used) {
             *slot = number(used.register());

@@ -7,10 +7,10 @@ use rustc_hash::FxHashMap;
 
 use super::classify::{Origin, classify_call, classify_jump, kind_of_word};
 use super::functions::{FunctionRange, Functions};
-use super::image::{Image, Word};
+use super::image::Image;
 use super::kernel::Marks;
 use super::kind::Kind;
-use super::thunks::{Thunks, is_return, is_trampoline, kind_of_code, kind_of_name};
+use super::thunks::{Thunks, holds_fentry, is_return, is_trampoline, kind_of_code, kind_of_name};
 use super::values::Values;
 
 /// What a site calls.
@@ -80,12 +80,15 @@ pub struct Reader<'p, 'a> {
     words: FxHashMap<u64, Kind>,
     /// Memory that is used for one function after the other.
     values: Values,
+    /// The instructions of the function, up to `MAX_FOLLOWED`.
     instructions: Vec<Instruction>,
 }
 
 /// Bound on the instructions of a function whose values are followed: 40 MB of them. No compiler writes a larger one;
 /// sites behind it stay unknown.
 const MAX_FOLLOWED: usize = 1_000_000;
+/// Instructions whose memory is kept for the next function: 2.6 MB. Few functions have more.
+const MAX_KEPT: usize = 1 << 16;
 
 /// An indirect call or jump that needs the values of registers.
 fn needs_values(instruction: &Instruction) -> bool {
@@ -136,6 +139,9 @@ impl<'p, 'a> Reader<'p, 'a> {
             if instruction.is_invalid() {
                 continue;
             }
+            if self.instructions.len() < MAX_FOLLOWED {
+                self.instructions.push(instruction);
+            }
             let flow = instruction.flow_control();
             if flow == FlowControl::Call && !is_call(&instruction) {
                 continue;
@@ -167,8 +173,10 @@ impl<'p, 'a> Reader<'p, 'a> {
             control.sites.push(site);
         }
         if !unresolved.is_empty() {
-            self.resolve(function, bytes, &mut control, &unresolved);
+            self.resolve(function, &mut control, &unresolved);
         }
+        self.instructions.clear();
+        self.instructions.shrink_to(MAX_KEPT);
         self.mark_thunks(function, &mut control);
         control
     }
@@ -263,32 +271,23 @@ impl<'p, 'a> Reader<'p, 'a> {
     }
 
     /// Follows the values of the function up to the sites in `unresolved`.
-    fn resolve(&mut self, function: &FunctionRange<'a>, bytes: &[u8], control: &mut Control, unresolved: &[usize]) {
+    fn resolve(&mut self, function: &FunctionRange<'a>, control: &mut Control, unresolved: &[usize]) {
         let last = unresolved.last().and_then(|index| control.sites.get(*index)).map_or(0, |site| site.address);
-        let mut instructions = std::mem::take(&mut self.instructions);
-        instructions.clear();
-        let mut decoder = Decoder::with_ip(64, bytes, function.range.start, DecoderOptions::NONE);
-        let mut ignored = Control::default();
+        let instructions = std::mem::take(&mut self.instructions);
         let mut back_targets = Vec::new();
-        let mut last_back = 0;
-        let mut instruction = Instruction::default();
-        while decoder.can_decode() && instructions.len() < MAX_FOLLOWED {
-            decode(&mut decoder, bytes.len(), &mut instruction, &mut ignored);
-            if instruction.is_invalid() {
-                continue;
-            }
+        let mut last_back = None;
+        for (index, instruction) in instructions.iter().enumerate() {
             let is_jump =
                 matches!(instruction.flow_control(), FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch);
             let target = if is_jump { instruction.near_branch_target() } else { u64::MAX };
             if target <= instruction.ip() && target <= last && function.range.contains(&target) {
                 back_targets.push(target);
-                last_back = instructions.len();
+                last_back = Some(index);
             }
-            instructions.push(instruction);
         }
         let mut values = std::mem::take(&mut self.values);
-        values.begin(&back_targets);
-        if !back_targets.is_empty() {
+        values.begin(back_targets);
+        if let Some(last_back) = last_back {
             for instruction in instructions.iter().take(last_back + 1) {
                 values.arrive(instruction);
                 values.follow(instruction);
@@ -363,11 +362,6 @@ impl<'p, 'a> Reader<'p, 'a> {
             }
         }
     }
-}
-
-/// Whether the loader writes the address of the hook of ftrace or gprof to a word.
-fn holds_fentry(image: &Image, word: u64) -> bool {
-    matches!(image.word(word), Some(Word::External(name)) if kind_of_name(name) == Some(Kind::Fentry))
 }
 
 /// Whether an instruction calls code of the same program. System calls and calls of a hypervisor do not.

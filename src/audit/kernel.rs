@@ -4,10 +4,10 @@
 //! (`.parainstructions`, `.altinstructions`), retpolines (`.retpoline_sites`), return thunks (`.return_sites`), static
 //! calls (`.static_call_sites`), ftrace (`__mcount_loc`).
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
+use rustc_hash::FxHashMap;
 
 use super::document::BinaryKind;
 use super::image::Image;
@@ -19,8 +19,8 @@ use crate::linux::hooks::Hooks;
 /// Sites that the kernel's tables name.
 #[derive(Debug, Default)]
 pub struct Marks {
-    kinds: HashMap<u64, Kind>,
-    ops: HashMap<u64, String>,
+    kinds: FxHashMap<u64, Kind>,
+    ops: FxHashMap<u64, String>,
     entries: Vec<u64>,
     has_pv: bool,
     fentry: Option<u64>,
@@ -51,7 +51,7 @@ impl Marks {
             marks.find_fentry(image);
         }
         if image.kind == BinaryKind::Kernel {
-            let hooks = Elf::of(Path::new(""), bytes.to_vec()).ok().and_then(|elf| Hooks::of(&elf).ok());
+            let hooks = Elf::of(Path::new(""), bytes).ok().and_then(|elf| Hooks::of(&elf).ok());
             if let Some(hooks) = hooks {
                 for site in &hooks.sites {
                     marks.kinds.insert(site.address, Kind::Pv);
@@ -98,7 +98,7 @@ impl Marks {
     fn find_fentry(&mut self, image: &Image) {
         /// A kernel with ftrace has tens of thousands of these calls.
         const MIN_CALLS: usize = 1000;
-        let mut calls: HashMap<u64, Vec<u64>> = HashMap::new();
+        let mut calls: FxHashMap<u64, Vec<u64>> = FxHashMap::default();
         let mut instruction = Instruction::default();
         for chunk in image.code() {
             let mut decoder = Decoder::with_ip(64, &chunk.bytes, chunk.address, DecoderOptions::NONE);

@@ -10,6 +10,7 @@
 //!
 //! Everything in a binary is untrusted.
 
+mod ahead;
 pub mod branch_records;
 mod build;
 pub mod callgrind;
@@ -46,11 +47,11 @@ mod site_counts;
 mod sources;
 pub mod terminal;
 pub mod thunks;
-mod two_threads;
+pub mod two_threads;
 mod unwind;
 pub mod values;
 pub mod words;
 
-pub use build::{Options, audit_binary, audit_bytes, audit_file};
+pub use build::{Options, audit_binary, audit_bytes, audit_file, read_functions};
 pub use document::Audit;
 pub use error::AuditError;

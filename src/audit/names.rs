@@ -46,6 +46,9 @@ fn decode(symbol: &str) -> Option<String> {
 /// as `\u{202e}`. It is cut to `MAX_NAME_CHARS` characters.
 #[must_use]
 pub fn visible(text: &str) -> String {
+    if text.len() <= MAX_NAME_CHARS && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut shown = String::with_capacity(text.len().min(MAX_DEMANGLED_BYTES));
     for (count, c) in text.chars().enumerate() {
         if count == MAX_NAME_CHARS {

@@ -1,10 +1,16 @@
 //! Symbolic values: equal values have equal numbers.
 
+use std::hash::BuildHasher as _;
+
 use iced_x86::Register;
-use rustc_hash::FxHashMap;
+use rustc_hash::FxBuildHasher;
 
 /// Smaller constants are numbers, not addresses: the first page is never mapped.
 const MIN_ADDRESS: u64 = 4096;
+/// Slots that a function begins with: 8 kB. At half of it, the tables of most functions grow.
+const MIN_SLOTS: usize = 1 << 10;
+/// Slots whose memory is kept for the next function: 512 kB. Few functions need more.
+const MAX_KEPT_SLOTS: usize = 1 << 16;
 /// Bound on the depth of values that are compared where ways meet: an entry of a table that is indexed by an entry.
 const MAX_DEPTH: u8 = 4;
 
@@ -68,27 +74,93 @@ pub enum Place {
     Other(u8),
 }
 
+/// A place of the table of a pool: the number of a value, and the round in which it was put there.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    round: u32,
+    index: u32,
+}
+
 /// The values of one function.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pool {
-    known: FxHashMap<Value, Id>,
     values: Vec<Value>,
+    /// Where values are found: at their hash or behind it. A function begins with `MIN_SLOTS` of them, which stay in
+    /// the cache of the CPU.
+    table: Vec<Slot>,
+    /// The number of slots in use, less one. Their number is a power of two.
+    mask: usize,
+    /// Slots of earlier rounds are free, so that nothing needs to be cleared.
+    round: u32,
+}
+
+impl Default for Pool {
+    fn default() -> Pool {
+        Pool { values: Vec::new(), table: vec![Slot::default(); MIN_SLOTS], mask: MIN_SLOTS - 1, round: 1 }
+    }
 }
 
 impl Pool {
     /// Forgets all values.
     pub fn clear(&mut self) {
+        if self.table.len() > MAX_KEPT_SLOTS {
+            *self = Pool::default();
+            return;
+        }
         self.values.clear();
-        super::values::clear_map(&mut self.known);
+        self.mask = MIN_SLOTS - 1;
+        self.free_slots();
+    }
+
+    fn free_slots(&mut self) {
+        self.round = self.round.wrapping_add(1);
+        if self.round == 0 {
+            self.table.fill(Slot::default());
+            self.round = 1;
+        }
     }
 
     /// The number of a value.
     pub fn id(&mut self, value: Value) -> Id {
-        let values = &mut self.values;
-        *self.known.entry(value).or_insert_with(|| {
-            values.push(value);
-            Id(values.len() as u32 - 1)
-        })
+        let mut at = self.first_slot(value);
+        loop {
+            let slot = self.table[at];
+            if slot.round != self.round {
+                return self.insert(value, at);
+            }
+            if self.values[slot.index as usize] == value {
+                return Id(slot.index);
+            }
+            at = (at + 1) & self.mask;
+        }
+    }
+
+    fn first_slot(&self, value: Value) -> usize {
+        FxBuildHasher.hash_one(value) as usize & self.mask
+    }
+
+    fn insert(&mut self, value: Value, at: usize) -> Id {
+        let index = self.values.len() as u32;
+        self.values.push(value);
+        self.table[at] = Slot { round: self.round, index };
+        if self.values.len() * 2 > self.mask {
+            self.grow();
+        }
+        Id(index)
+    }
+
+    /// Doubles the slots in use.
+    fn grow(&mut self) {
+        self.mask = self.mask * 2 + 1;
+        self.table.resize(self.table.len().max(self.mask + 1), Slot::default());
+        self.free_slots();
+        for (index, value) in self.values.iter().enumerate() {
+            let mut at = self.first_slot(*value);
+            while self.table[at].round == self.round {
+                at = (at + 1) & self.mask;
+            }
+            self.table[at] = Slot { round: self.round, index: index as u32 };
+        }
     }
 
     /// How a value came to be.
@@ -231,4 +303,30 @@ pub fn number(register: Register) -> Option<usize> {
 #[must_use]
 pub fn vector(register: Register) -> Option<usize> {
     register.is_vector_register().then(|| register.number()).filter(|number| *number < 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_values_have_equal_numbers_in_small_and_in_large_functions() {
+        let mut pool = Pool::default();
+        for count in [10, 5 * MIN_SLOTS as u64, 2 * MAX_KEPT_SLOTS as u64, 20] {
+            let ids: Vec<Id> = (0..count).map(|number| pool.id(Value::Constant(number))).collect();
+            assert!(ids.iter().enumerate().all(|(index, id)| *id == Id(index as u32)), "{count}");
+            assert!((0..count).zip(&ids).all(|(number, id)| pool.id(Value::Constant(number)) == *id), "{count}");
+            pool.clear();
+        }
+    }
+
+    #[test]
+    fn values_of_an_earlier_function_are_forgotten_also_when_the_rounds_begin_again() {
+        let mut pool = Pool { round: u32::MAX - 1, ..Pool::default() };
+        for number in 0..4 {
+            assert_eq!(pool.id(Value::Constant(number)), Id(0));
+            assert_eq!(pool.id(Value::Constant(100)), Id(1));
+            pool.clear();
+        }
+    }
 }

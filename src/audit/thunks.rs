@@ -1,9 +1,8 @@
 //! Code that stands between a direct call or jump and its target: retpolines, return thunks, trampolines of static
 //! calls, the hook of ftrace, stubs of the procedure linkage table. They are told by their symbol, else by their code.
 
-use std::collections::HashMap;
-
 use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind, Register};
+use rustc_hash::FxHashMap;
 
 use super::image::{Image, Word};
 use super::kind::Kind;
@@ -12,14 +11,14 @@ use super::kind::Kind;
 #[derive(Debug, Default)]
 pub struct Thunks {
     /// Stubs of the procedure linkage table, with the word that they jump through.
-    stubs: HashMap<u64, u64>,
+    stubs: FxHashMap<u64, u64>,
 }
 
 impl Thunks {
     /// Finds the stubs of the procedure linkage table.
     #[must_use]
     pub fn find(image: &Image) -> Thunks {
-        let mut stubs = HashMap::new();
+        let mut stubs = FxHashMap::default();
         for chunk in image.plt_chunks() {
             // Stubs have 8 or 16 bytes, with one jump through a word. What follows it is padding or another stub.
             let mut start = None;
@@ -137,6 +136,12 @@ pub fn name_of_word(image: &Image, word: u64) -> Option<String> {
 pub fn name_of_address(image: &Image, address: u64) -> Option<String> {
     let (symbol, offset) = image.symbol(address)?;
     Some(if offset == 0 { symbol.name.to_owned() } else { format!("{}+{offset:#x}", symbol.name) })
+}
+
+/// Whether the loader writes the address of the hook of ftrace or gprof to a word.
+#[must_use]
+pub fn holds_fentry(image: &Image, word: u64) -> bool {
+    matches!(image.word(word), Some(Word::External(name)) if kind_of_name(name) == Some(Kind::Fentry))
 }
 
 #[cfg(test)]

@@ -11,6 +11,15 @@ pub fn map<T: Sync, S, R: Send>(
     state: impl Fn() -> S + Sync,
     function: impl Fn(&mut S, usize, &T) -> R + Sync,
 ) -> Vec<R> {
+    filter_map(list, state, |state, index, part| Some(function(state, index, part)))
+}
+
+/// As [`map`], without the parts for which the function has no result.
+pub fn filter_map<T: Sync, S, R: Send>(
+    list: &[T],
+    state: impl Fn() -> S + Sync,
+    function: impl Fn(&mut S, usize, &T) -> Option<R> + Sync,
+) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut state = state();
@@ -19,7 +28,8 @@ pub fn map<T: Sync, S, R: Send>(
             let start = next.fetch_add(TAKEN, Ordering::Relaxed);
             let Some(parts) = list.get(start..).filter(|parts| !parts.is_empty()) else { return done };
             let parts = parts.iter().take(TAKEN).enumerate();
-            let results: Vec<R> = parts.map(|(index, part)| function(&mut state, start + index, part)).collect();
+            let results = parts.filter_map(|(index, part)| function(&mut state, start + index, part));
+            let results: Vec<R> = results.collect();
             done.push((start, results));
         }
     };
@@ -35,12 +45,14 @@ pub fn map<T: Sync, S, R: Send>(
         done
     });
     done.sort_unstable_by_key(|(start, _)| *start);
-    done.into_iter().flat_map(|(_, results)| results).collect()
+    let mut all = Vec::with_capacity(done.iter().map(|(_, results)| results.len()).sum());
+    done.into_iter().for_each(|(_, mut results)| all.append(&mut results));
+    all
 }
 
 #[cfg(test)]
 mod tests {
-    use super::map;
+    use super::{filter_map, map};
 
     #[test]
     fn results_have_the_order_of_the_list() {
@@ -57,5 +69,12 @@ mod tests {
             assert!(results.iter().enumerate().all(|(at, result)| *result == (at, at * 2)), "{length}");
             assert_eq!(results.len(), length);
         }
+    }
+
+    #[test]
+    fn parts_without_a_result_are_left_out() {
+        let list: Vec<usize> = (0..1000).collect();
+        let results = filter_map(&list, || (), |(), index, part| (index % 3 == 0).then_some(*part));
+        assert_eq!(results, (0..1000).step_by(3).collect::<Vec<_>>());
     }
 }

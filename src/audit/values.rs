@@ -11,6 +11,7 @@ use std::hash::Hash;
 use iced_x86::{FlowControl, Instruction, InstructionInfoFactory, Mnemonic};
 use rustc_hash::FxHashMap;
 
+use super::ahead::Targets;
 use super::control::is_call;
 pub use super::pool::{Id, Value, number};
 use super::pool::{Place, Pool, unknown};
@@ -35,15 +36,6 @@ struct Store {
     before: Option<(Id, usize)>,
 }
 
-/// What is known at the target of a jump that comes later in the function.
-#[derive(Clone, Copy)]
-struct Ahead {
-    registers: Registers,
-    /// Numbers of stores at the first and at the last jump.
-    first: usize,
-    last: usize,
-}
-
 /// The start of a loop.
 #[derive(Default)]
 struct Header {
@@ -66,8 +58,11 @@ pub struct Values {
     /// The value of a slot, and the number of the store that wrote it.
     slots: FxHashMap<i64, (Id, usize)>,
     stores: Vec<Store>,
-    ahead: FxHashMap<u64, Ahead>,
-    headers: FxHashMap<u64, Header>,
+    ahead: Targets,
+    /// The starts of loops with their addresses, in the order of these.
+    headers: Vec<(u64, Header)>,
+    /// The first of `headers` that this reading has not passed.
+    next_header: usize,
     is_second: bool,
     /// The state at the last jump that may lead anywhere in the function.
     at_table: Option<Registers>,
@@ -90,8 +85,9 @@ impl Default for Values {
             vectors: [None; GENERAL],
             slots: FxHashMap::default(),
             stores: Vec::new(),
-            ahead: FxHashMap::default(),
-            headers: FxHashMap::default(),
+            ahead: Targets::default(),
+            headers: Vec::new(),
+            next_header: 0,
             is_second: false,
             at_table: None,
             at_branch: [zero; GENERAL],
@@ -114,10 +110,11 @@ pub(super) fn clear_map<K: Eq + Hash, V>(map: &mut FxHashMap<K, V>) {
 
 impl Values {
     /// Begins a function. `back_targets` are the targets of its jumps back.
-    pub fn begin(&mut self, back_targets: &[u64]) {
+    pub fn begin(&mut self, mut back_targets: Vec<u64>) {
         self.pool.clear();
-        clear_map(&mut self.headers);
-        self.headers.extend(back_targets.iter().map(|target| (*target, Header::default())));
+        back_targets.sort_unstable();
+        back_targets.dedup();
+        self.headers = back_targets.into_iter().map(|target| (target, Header::default())).collect();
         self.is_second = false;
         self.start();
     }
@@ -130,7 +127,8 @@ impl Values {
 
     fn start(&mut self) {
         clear_map(&mut self.slots);
-        clear_map(&mut self.ahead);
+        self.ahead.clear();
+        self.next_header = 0;
         self.stores.clear();
         self.vectors = [None; GENERAL];
         for register in 0..GENERAL {
@@ -174,7 +172,10 @@ impl Values {
     /// Prepares for an instruction: joins the states that meet there. To be called before the operands are asked for.
     pub fn arrive(&mut self, instruction: &Instruction) {
         self.ip = instruction.ip();
-        let ahead = if self.ahead.is_empty() { None } else { self.ahead.remove(&self.ip) };
+        let ahead = self.ahead.take(self.ip);
+        while self.headers.get(self.next_header).is_some_and(|(start, _)| *start < self.ip) {
+            self.next_header += 1;
+        }
         if !self.flows && ahead.is_none() && instruction.mnemonic() == Mnemonic::Nop {
             // Padding before the target of a jump.
             return;
@@ -195,10 +196,13 @@ impl Values {
         if !self.flows || ahead.is_some() {
             self.vectors = [None; GENERAL];
         }
-        if !self.headers.is_empty() {
-            self.begin_loop();
-        }
+        self.begin_loop();
         self.flows = true;
+    }
+
+    /// The start of a loop that the instruction is.
+    fn header(&mut self) -> Option<&mut Header> {
+        self.headers.get_mut(self.next_header).filter(|(start, _)| *start == self.ip).map(|(_, header)| header)
     }
 
     fn meet(&mut self, other: &Registers) {
@@ -238,16 +242,17 @@ impl Values {
 
     /// The start of a loop: the first reading notes the state, the second one forgets what the loop changes.
     fn begin_loop(&mut self) {
-        let Some(header) = self.headers.get_mut(&self.ip) else { return };
-        if !self.is_second {
-            header.reached = Some((self.registers, self.stores.len()));
+        let (is_second, reached) = (self.is_second, (self.registers, self.stores.len()));
+        let Some(header) = self.header() else { return };
+        if !is_second {
+            header.reached = Some(reached);
             return;
         }
+        let (changed, slots) = (header.changed, std::mem::take(&mut header.slots));
         self.vectors = [None; GENERAL];
-        for (register, changed) in self.registers.iter_mut().zip(header.changed) {
+        for (register, changed) in self.registers.iter_mut().zip(changed) {
             *register = changed.unwrap_or(*register);
         }
-        let slots = std::mem::take(&mut header.slots);
         for slot in slots {
             let value = self.unknown(Place::Slot(slot));
             self.store_slot(slot, value);
@@ -257,7 +262,7 @@ impl Values {
     /// The state where no earlier instruction leads: that of a jump back, else that of the last jump through a table,
     /// else that of the last call or jump.
     fn guess(&mut self) {
-        let header = if self.is_second { self.headers.get_mut(&self.ip) } else { None };
+        let header = if self.is_second { self.header() } else { None };
         if let Some((header, back)) = header.and_then(|header| header.back.map(|back| (header, back))) {
             header.changed = [None; GENERAL];
             self.registers = back;
@@ -321,17 +326,17 @@ impl Values {
             }
             return;
         }
-        let Values { pool, ahead, registers, .. } = self;
-        let state = ahead.entry(target).or_insert(Ahead { registers: *registers, first: stores, last: stores });
-        join(pool, &mut state.registers, registers, target);
-        state.last = stores;
+        if let Some(state) = self.ahead.note(target, &self.registers, stores) {
+            join(&mut self.pool, &mut state.registers, &self.registers, target);
+        }
     }
 
     fn jump_back(&mut self, target: u64) {
-        let Some(Header { reached: Some((registers, stores)), .. }) = self.headers.get(&target) else { return };
-        let (registers, slots) = (*registers, self.changed_slots(*stores));
+        let Ok(index) = self.headers.binary_search_by_key(&target, |(start, _)| *start) else { return };
+        let Some((registers, stores)) = self.headers.get(index).and_then(|(_, header)| header.reached) else { return };
+        let slots = self.changed_slots(stores);
         let Values { pool, headers, registers: own, .. } = self;
-        let Some(header) = headers.get_mut(&target) else { return };
+        let Some((_, header)) = headers.get_mut(index) else { return };
         for (register, changed) in header.changed.iter_mut().enumerate() {
             let before = changed.unwrap_or(registers[register]);
             if before != own[register] {

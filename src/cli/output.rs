@@ -5,7 +5,7 @@
 //! of the two ([`Exit::worse`]).
 
 use std::fs::OpenOptions;
-use std::io::{self, LineWriter, Write};
+use std::io::{self, BufWriter, LineWriter, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -14,6 +14,7 @@ use anstream::AutoStream;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
+use serde::Serialize;
 
 use super::error::{self, CliError};
 use super::exit::Exit;
@@ -97,11 +98,21 @@ pub fn prepare(path: &Path) -> Result<(), WriteError> {
 /// Writes a file whole, or to standard output.
 pub fn file(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     if is_stdout(path) {
-        // Writes to standard output do not fail; lost output is reported at the end.
-        let _ = stdout().write_all(bytes);
+        // A document has no colours: `stdout` would search megabytes for them. Writes to standard output do not fail;
+        // lost output is reported at the end.
+        let _ = Raw.write_all(bytes);
         return Ok(());
     }
     write::file(path, bytes)
+}
+
+/// Writes a document as JSON to standard output, a megabyte at once: that of a large program has hundreds.
+pub fn json(document: &impl Serialize) -> serde_json::Result<()> {
+    let mut output = BufWriter::with_capacity(1 << 20, Raw);
+    serde_json::to_writer_pretty(&mut output, document)?;
+    // Writes to standard output do not fail; lost output is reported at the end.
+    let _ = output.write_all(b"\n").and_then(|()| output.flush());
+    Ok(())
 }
 
 /// Appends to a file that other processes append to, too.

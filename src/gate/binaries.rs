@@ -3,6 +3,7 @@
 //! Counts are exact and the same on all machines. A function that was inlined is judged where its code is now, if debug
 //! information tells where.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
@@ -10,14 +11,14 @@ use std::path::Path;
 use super::bound::{Bound, Quantity};
 use super::budget::{Budgets, Field, Rule};
 use super::verdict::{Outcome, RuleInfo, Verdict};
-use crate::audit::AuditError;
 use crate::audit::control::{Control, Program, RawSite, Reader};
-use crate::audit::functions::FunctionRange;
+use crate::audit::functions::{FunctionRange, Functions};
 use crate::audit::input::Input;
 use crate::audit::kind::Kind;
 use crate::audit::lines::{Lines, Storage};
 use crate::audit::names::demangle;
 use crate::audit::open::open;
+use crate::audit::{AuditError, read_functions, two_threads};
 use crate::select::matches_glob;
 use crate::stats::Interval;
 
@@ -97,14 +98,11 @@ fn judge_binary(
     let mut reader = Reader::new(program);
     let Program { image, functions, .. } = program;
     let mut whole = None;
-    for function in &functions.list {
+    for (function, matching) in match_functions(functions, rules) {
         let mut control = None;
         let mut levels = Vec::new();
-        for (rule, found) in rules.iter().zip(found.iter_mut()) {
-            let Some(pattern) = rule.selector.get(&Field::Function) else { continue };
-            if !is_named(function, &pattern.text) {
-                continue;
-            }
+        for index in matching {
+            let (Some(rule), Some(found)) = (rules.get(index), found.get_mut(index)) else { continue };
             // The first rule of each level that matches decides.
             if levels.contains(&rule.level) {
                 found.is_decided_earlier = true;
@@ -123,15 +121,7 @@ fn judge_binary(
     for (rule, found) in rules.iter().zip(found.iter_mut()) {
         match rule.selector.get(&Field::Function) {
             None => {
-                let control = whole.get_or_insert_with(|| {
-                    let mut sum = Control::default();
-                    for function in &functions.list {
-                        let control = reader.read(function);
-                        sum.returns += control.returns;
-                        sum.sites.extend(control.sites);
-                    }
-                    sum
-                });
+                let control = whole.get_or_insert_with(|| read_whole(program));
                 found.is_judged = true;
                 for bound in &rule.bounds {
                     let counted = count(bound.quantity, &control.sites, control.returns);
@@ -178,10 +168,40 @@ fn judge_binary(
     }
 }
 
-/// Whether a pattern matches the symbol or the demangled name of a function, or one of its aliases.
-fn is_named(function: &FunctionRange, pattern: &str) -> bool {
-    let names = function.symbol.iter().chain(&function.aliases);
-    names.into_iter().any(|symbol| matches_glob(pattern, symbol) || matches_glob(pattern, &demangle(symbol)))
+/// The functions that rules name, with the indices of these rules. In two threads: each symbol is demangled.
+fn match_functions<'f, 'a>(functions: &'f Functions<'a>, rules: &[&Rule]) -> Vec<(&'f FunctionRange<'a>, Vec<usize>)> {
+    let patterns = rules.iter().enumerate().filter_map(|(index, rule)| {
+        let pattern = rule.selector.get(&Field::Function)?;
+        Some((index, pattern.text.as_str()))
+    });
+    let patterns: Vec<(usize, &str)> = patterns.collect();
+    if patterns.is_empty() {
+        return Vec::new();
+    }
+    let matching = |(): &mut (), index: usize, function: &FunctionRange| {
+        let names = list_names(function);
+        let matching = patterns.iter().filter(|(_, pattern)| names.iter().any(|name| matches_glob(pattern, name)));
+        let matching: Vec<usize> = matching.map(|(rule, _)| *rule).collect();
+        (!matching.is_empty()).then_some((index, matching))
+    };
+    let found = two_threads::filter_map(&functions.list, || (), matching);
+    found.into_iter().filter_map(|(index, matching)| Some((functions.list.get(index)?, matching))).collect()
+}
+
+/// The sites of all functions.
+fn read_whole(program: Program<'_, '_>) -> Control {
+    let mut sum = Control::default();
+    for control in read_functions(program) {
+        sum.returns += control.returns;
+        sum.sites.extend(control.sites);
+    }
+    sum
+}
+
+/// The symbols of a function and their demangled names.
+fn list_names<'a>(function: &FunctionRange<'a>) -> Vec<Cow<'a, str>> {
+    let symbols = function.symbol.iter().chain(&function.aliases);
+    symbols.flat_map(|symbol| [Cow::Borrowed(*symbol), Cow::Owned(demangle(symbol))]).collect()
 }
 
 /// The verdicts of a rule whose function the binary does not have.
@@ -264,7 +284,8 @@ pub fn first_budgets(file: &Path, patterns: &[String]) -> Result<Option<String>,
             let (functions, mut reader) = (program.functions, Reader::new(program));
             for function in &functions.list {
                 let Some(symbol) = function.symbol else { continue };
-                if patterns.iter().any(|pattern| is_named(function, pattern)) {
+                let names = list_names(function);
+                if patterns.iter().any(|pattern| names.iter().any(|name| matches_glob(pattern, name))) {
                     let control = reader.read(function);
                     let counted = |quantity| (quantity, count(quantity, &control.sites, control.returns));
                     rules.push((demangle(symbol), FIRST.map(counted)));

@@ -181,7 +181,7 @@ impl KernelComparison {
 /// A kernel file with its ELF file and its hooks.
 struct File {
     image: Image,
-    elf: Elf,
+    elf: Elf<'static>,
     hooks: Result<Hooks, HooksError>,
 }
 

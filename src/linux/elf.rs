@@ -1,5 +1,6 @@
 //! The ELF file of an unpacked kernel: sections, and bytes by address.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -60,11 +61,12 @@ impl Section {
 
 /// An unpacked kernel.
 #[derive(Clone, Debug)]
-pub struct Elf {
+pub struct Elf<'a> {
     /// The file it came from, for messages.
     pub path: PathBuf,
-    /// All bytes of the ELF file.
-    pub bytes: Vec<u8>,
+    /// All bytes of the ELF file. A kernel with debug information has hundreds of megabytes, which only
+    /// [`write`](Elf::write) copies.
+    pub bytes: Cow<'a, [u8]>,
     sections: Vec<Section>,
     has_pvh: bool,
 }
@@ -72,12 +74,13 @@ pub struct Elf {
 /// `XEN_ELFNOTE_PHYS32_ENTRY` (`include/xen/interface/elfnote.h`).
 const PHYS32_ENTRY: u32 = 18;
 
-impl Elf {
+impl<'a> Elf<'a> {
     /// Parses the ELF file `bytes`; `path` is for messages.
     ///
     /// # Errors
     /// If it is damaged.
-    pub fn of(path: &Path, bytes: Vec<u8>) -> Result<Elf, ElfError> {
+    pub fn of(path: &Path, bytes: impl Into<Cow<'a, [u8]>>) -> Result<Elf<'a>, ElfError> {
+        let bytes = bytes.into();
         let damaged = |source| ElfError::Damaged { path: path.to_owned(), source };
         let file = ElfFile64::<LittleEndian>::parse(&*bytes).map_err(damaged)?;
         let mut sections = Vec::new();
@@ -158,7 +161,7 @@ impl Elf {
     #[must_use]
     pub fn write(&mut self, address: u64, new: &[u8]) -> bool {
         let range = self.file_range(address, new.len());
-        match range.and_then(|range| self.bytes.get_mut(range)) {
+        match range.and_then(|range| self.bytes.to_mut().get_mut(range)) {
             Some(bytes) => {
                 bytes.copy_from_slice(new);
                 true

@@ -27,9 +27,15 @@ __attribute__((noinline))
 #endif
 long poll_device(long n) { long sum = 0; for (long i = 0; i < n; i++) sum += CALL(i) + other(i); return sum; }
 __attribute__((noinline)) long service(long n) { return poll_device(n) + other(n); }
+#ifdef COLD
+__attribute__((noinline, cold)) void fail(long at) { printf("%ld\n", at); }
+__attribute__((noinline)) long check(long at) { if (at < 0) { fail(at); fail(-at); } return at + 7; }
+#else
+#define check(at) 0
+#endif
 int main(int count, char **arguments) {
     long n = count > 1 ? atol(arguments[1]) : 10;
-    long sum = service(n);
+    long sum = service(n) + check(n);
     device = read_slow;
     sum += service(n / 2);
     if (count > 2) {
@@ -152,6 +158,19 @@ fn the_first_rule_that_matches_a_function_decides_and_a_rule_without_one_is_of_t
     let (code, out, _) = programs.gate(budgets, &["--all"]);
     assert_eq!(code, Some(0), "{out}");
     assert!(out.contains("app: the whole binary"), "{out}");
+}
+
+#[test]
+fn a_rule_on_a_whole_binary_counts_what_the_audit_counts_also_without_symbols() {
+    let programs = Programs::new();
+    let named = std::fs::read(programs.build("app", &["-DCOLD"])).unwrap();
+    assert!(named.windows(11).any(|window| window == b"check.cold\0"), "the compiler moved nothing away");
+    programs.build("app", &["-DCOLD", "-s"]);
+    let (_, json, _) = programs.pvbench(&["audit", "app", "--json"]);
+    let audit: Value = serde_json::from_str(&json).unwrap();
+    let direct = audit["binaries"][0]["counts"]["direct"].as_u64().unwrap();
+    let gate = |bound| programs.gate(&format!("[[budget]]\nbinary = \"app\"\ndirect_calls = {bound}\n"), &[]).0;
+    assert_eq!((gate(direct), gate(direct - 1)), (Some(0), Some(1)));
 }
 
 #[test]

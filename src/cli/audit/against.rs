@@ -6,7 +6,7 @@ use crate::audit::changes;
 use crate::audit::terminal;
 use crate::cli::Done;
 use crate::cli::exit::Exit;
-use crate::cli::output::{self, FailedWrites};
+use crate::cli::output;
 use crate::cli::pager;
 
 /// Compares a binary with an older build of it, and prints what changed. A site that became indirect is a regression.
@@ -14,13 +14,10 @@ pub fn against(after: &Path, before: &Path, json: bool) -> Done {
     let changes = changes::compare(before, after)?;
     let regressed = changes.functions.iter().any(changes::FunctionChange::became_indirect);
     let exit = if regressed { Exit::Exceeded } else { Exit::Fine };
-    let mut failed = FailedWrites::default();
     if json {
-        let mut text = serde_json::to_vec_pretty(&changes)?;
-        text.push(b'\n');
-        failed.note(output::file("-".as_ref(), &text));
+        output::json(&changes)?;
     } else {
         pager::print(&terminal::changes(&changes, pager::width()));
     }
-    Ok(failed.ended(exit))
+    Ok(exit)
 }

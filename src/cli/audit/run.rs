@@ -8,7 +8,7 @@ use crate::audit::{price, process, terminal};
 use crate::cli::Done;
 use crate::cli::error;
 use crate::cli::exit::Exit;
-use crate::cli::output::{self, FailedWrites};
+use crate::cli::output;
 use crate::cli::pager;
 use crate::report::read::{self, ReadError};
 
@@ -50,13 +50,10 @@ fn print(mut run: Execution, costs: &Costs, seconds: Option<f64>, json: bool) ->
         }
         Err(error) => return Err(error.into()),
     }
-    let mut failed = FailedWrites::default();
     if json {
-        let mut text = serde_json::to_vec_pretty(&run)?;
-        text.push(b'\n');
-        failed.note(output::file("-".as_ref(), &text));
+        output::json(&run)?;
     } else {
         pager::print(&terminal::execution(&run, pager::width()));
     }
-    Ok(failed.ended(Exit::Fine))
+    Ok(Exit::Fine)
 }

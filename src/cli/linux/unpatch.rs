@@ -47,7 +47,7 @@ pub fn unpatch(args: &UnpatchArgs) -> Done {
             edits.alternatives,
             edits.of_alternatives
         ));
-        files.push((PathBuf::from(name), elf.bytes));
+        files.push((PathBuf::from(name), elf.bytes.into_owned()));
     }
     write::files(&args.out, &files)?;
     let mut out = stdout();

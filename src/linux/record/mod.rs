@@ -81,7 +81,7 @@ pub struct Tools<'a> {
 
 /// A kernel that never patches, and what the recorder needs to know of it.
 pub struct Subject {
-    elf: Elf,
+    elf: Elf<'static>,
     hooks: Hooks,
     sha256: String,
     entries: BTreeMap<u64, entries::Entry>,
