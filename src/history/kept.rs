@@ -169,7 +169,7 @@ pub struct KeptCell {
     pub instructions: Option<f64>,
     /// Executed instructions by class: exact.
     pub mix: Option<Arc<InstructionMix>>,
-    /// Identity of the bytes that were timed; absent in older reports.
+    /// Identity of the bytes that were timed, the lower 24 bits of each hash; absent in older reports.
     pub code: Option<Code>,
     /// Whether the overhead is resolved.
     pub resolved: bool,

@@ -157,7 +157,7 @@ impl Encoder {
         }
         if let Some(floor) = cell.floor_cycles {
             parts |= has::FLOOR;
-            self.columns.push(tags::CELL_FLOOR, quantise::encode_magnitude(floor));
+            self.columns.push(tags::CELL_FLOOR, quantise::encode_coarse_magnitude(floor));
         }
         if let Some(instructions) = cell.instructions {
             parts |= has::INSTRUCTIONS | self.instructions(instructions);
@@ -284,7 +284,7 @@ impl Encoder {
         }
         if let Some(floor) = kernel.floor_percent {
             parts |= has::FLOOR;
-            self.columns.push(tags::KERNEL_FLOOR, quantise::encode_magnitude(floor));
+            self.columns.push(tags::KERNEL_FLOOR, quantise::encode_coarse_magnitude(floor));
         }
         if let Some(instructions) = kernel.instructions {
             parts |= has::INSTRUCTIONS;

@@ -1,6 +1,7 @@
 //! Rounding of measured values to a resolution far below their error.
 //!
-//! An error is kept to within 4.5%, on a scale of eight steps per factor of two. Its own uncertainty is 10% and more.
+//! An error is kept to within 4.5%, on a scale of eight steps per factor of two. Its own uncertainty is 10% and more. A
+//! floor is kept to within 9%.
 //! A value is kept in steps of 1/16 to 1/32 of its error: rounding adds less than 0.04% to the error.
 
 /// Steps per factor of two of an error or a floor. At half of it, they are kept to within 9%; twice of it takes an
@@ -26,10 +27,20 @@ const SHARE_STEPS: f64 = 240.0;
 
 /// The code of a magnitude, such as an error; 0 stands for 0.
 pub(super) fn encode_magnitude(value: f64) -> u64 {
+    encode_in_steps(value, 1)
+}
+
+/// The code of a magnitude to within 9%, such as a floor.
+pub(super) fn encode_coarse_magnitude(value: f64) -> u64 {
+    encode_in_steps(value, 2)
+}
+
+fn encode_in_steps(value: f64, steps: i64) -> u64 {
     if value.is_nan() || value <= 0.0 {
         return 0;
     }
-    let exponent = ((value.log2() * STEPS_PER_OCTAVE).round() as i64).clamp(-MAX_EXPONENT, MAX_EXPONENT) - CENTRE;
+    let exponent = (value.log2() * STEPS_PER_OCTAVE / steps as f64).round() as i64 * steps;
+    let exponent = exponent.clamp(-MAX_EXPONENT, MAX_EXPONENT) - CENTRE;
     1 + (exponent << 1 ^ exponent >> 63).cast_unsigned()
 }
 
@@ -102,6 +113,8 @@ mod tests {
         while value < 1e15 {
             let kept = decode_magnitude(encode_magnitude(value)).unwrap();
             assert!((kept / value - 1.0).abs() < 0.045, "{value} {kept}");
+            let coarse = decode_magnitude(encode_coarse_magnitude(value)).unwrap();
+            assert!((coarse / value - 1.0).abs() < 0.095, "{value} {coarse}");
             value *= 1.037;
         }
         assert_eq!(decode_magnitude(encode_magnitude(0.0)), Some(0.0));
