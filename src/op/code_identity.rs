@@ -18,8 +18,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// assert_eq!("0000001f-000000a5".parse(), Ok(identity));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[cfg_attr(test, schemars(with = "String"))]
 pub struct CodeIdentity {
     /// Hash of the loop with its call sites.
     pub site: u32,

@@ -58,6 +58,7 @@ pub struct Cell {
     /// Identity of the machine code that was timed, without addresses; absent in older reports, and if it could not be
     /// read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub code: Option<CodeIdentity>,
     /// Hardware counters per op, by name; absent if the machine has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
