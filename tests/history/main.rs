@@ -83,7 +83,7 @@ impl Case {
         command.args(arguments).env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
         for who in ["AUTHOR", "COMMITTER"] {
             command.env(format!("GIT_{who}_NAME"), "Nobody").env(format!("GIT_{who}_EMAIL"), "nobody@example.org");
-            command.env(format!("GIT_{who}_DATE"), format!("{seconds} +0000"));
+            command.env(format!("GIT_{who}_DATE"), format!("@{seconds} +0000"));
         }
         let output = command.output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));

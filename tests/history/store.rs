@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::sandbox::{Refused, refuse_with};
-use crate::{Case, made, name, read, stderr};
+use crate::{Case, made, name, read, stderr, support};
 
 #[test]
 fn a_run_is_added_once_under_the_name_of_its_content() {
@@ -47,6 +47,7 @@ fn a_suite_of_ones_own_and_texts_with_markup_are_kept_as_they_are() {
     let mut report = made(1);
     report.tool.suite = Some("uart".to_owned());
     report.machine.cpu_model = Some("<script>alert(1)</script>\u{1b}[31m".to_owned());
+    report.workloads = vec![support::workload()];
     report.workloads[0].name = "<b>load</b>".to_owned();
     case.write_report("a/report.json", &report);
     case.report("b/report.json", 1);
