@@ -36,7 +36,8 @@ pub fn identity_of_rewritten<'c>(code: u32, pieces: impl Iterator<Item = (usize,
     fold(hash)
 }
 
-/// The hash of a function: its preamble and bytes with zeros for the distances to addresses outside of it.
+/// The hash of a function: its bytes with zeros for the distances to addresses outside of it. What lies before its entry
+/// does not count: before assembly without a preamble, that is the end of another function.
 fn hash_function(function: &DecodedFunction) -> u64 {
     let mut bytes = function.bytes().to_vec();
     for Reference { instruction, field, from, .. } in &function.references {
@@ -46,7 +47,7 @@ fn hash_function(function: &DecodedFunction) -> u64 {
             distance.fill(0);
         }
     }
-    add(add(FNV_START, function.preamble()), &bytes)
+    add(FNV_START, &bytes)
 }
 
 fn add(hash: u64, bytes: &[u8]) -> u64 {

@@ -224,8 +224,8 @@ pub fn file(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     write_all(&[(path.to_owned(), bytes)])
 }
 
-/// Writes a large file piece by piece: `fill` gets a temporary file in its folder, which is renamed at the end. A pipe or
-/// device gets what `fill` wrote.
+/// Writes a large file piece by piece: `fill` gets a temporary file in its folder, which is renamed at the end. A pipe
+/// or device gets what `fill` wrote.
 ///
 /// # Errors
 /// That of `fill`, or a [`WriteError`]; the old file is untouched.
@@ -261,8 +261,8 @@ pub enum NewFile {
     Exists,
 }
 
-/// Writes a file that is never replaced: a temporary file, fsync, then a rename that fails where the name is taken, then
-/// fsync of the folder, which is made if it is missing. Of two commands that write one name at once, one makes it.
+/// Writes a file that is never replaced: a temporary file, fsync, then a rename that fails where the name is taken,
+/// then fsync of the folder, which is made if it is missing. Of two commands that write one name at once, one makes it.
 ///
 /// # Errors
 /// [`WriteError`]: there is no file of this name, or the whole file ([`WriteError::Unsynced`]).
