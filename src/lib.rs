@@ -43,6 +43,7 @@
 //! | [`measure`], [`run`] | turns jobs into samples; plans, worker processes |
 //! | [`stats`], [`estimate`] | turn samples into cells |
 //! | [`report`], `gate` | the document and everything that is made from it; budgets |
+//! | `history` | runs kept over commits and machines |
 //! | [`selftest`], [`host`], [`clock`] | loops of known cost; facts of the machine, and its clocks |
 //!
 //! Features, all of them default: `cli` adds [`main`](fn@main) and all that it runs, `html` the page and plots, `linux`
@@ -74,6 +75,8 @@ pub mod dispatch;
 pub mod estimate;
 #[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "cli"))]
 pub mod gate;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "cli"))]
+pub mod history;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod host;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
