@@ -1,3 +1,6 @@
 //! Histories: the runs of a project, kept, and what changed between them.
 
+pub mod event;
+#[cfg(test)]
+mod event_schema;
 pub mod kept;
