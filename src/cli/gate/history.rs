@@ -29,9 +29,8 @@ pub(super) fn baseline(folder: &Path, path: &Path, report: &Report) -> Result<Op
     let mut stream = stream_of(&kept);
     stream.machine_class = store.aliases()?.resolve(&stream.machine_class).to_owned();
     // The run itself may be in the history already: it is not judged against itself.
-    let is_itself = |it: &Entry| {
-        it.header.started_seconds == kept.header.started_seconds && it.header.seed == kept.header.seed
-    };
+    let is_itself =
+        |it: &Entry| it.header.started_seconds == kept.header.started_seconds && it.header.seed == kept.header.seed;
     let entries: Vec<&Entry> =
         listing.entries.iter().filter(|it| stream_name(it) == stream && !is_itself(it)).collect();
     let newest = entries.iter().max_by_key(|it| it.header.started_seconds);

@@ -2,8 +2,9 @@
 
 use sha2::{Digest, Sha256};
 
+use super::facts::RunFacts;
 use super::open::{Class, Found};
-use super::state::{RunFacts, State};
+use super::state::State;
 use crate::history::cause::find_cause;
 use crate::history::commits::CommitOrder;
 use crate::history::event::{

@@ -1,7 +1,8 @@
 //! What is observed beside the numbers of an event.
 
+use super::facts::axis_changes;
 use super::open::{Class, Found};
-use super::state::{State, axis_changes};
+use super::state::State;
 use crate::history::cause::Evidence;
 use crate::history::scatter;
 

@@ -11,6 +11,7 @@ mod candidate;
 mod cover;
 mod document;
 mod evidence;
+mod facts;
 mod open;
 mod state;
 pub mod stored;

@@ -1,7 +1,6 @@
 //! The events of a store: its runs are read one after the other, so that memory holds one run at a time.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use super::{Detector, collect};
 use crate::history::accepted::{AcceptedError, AcceptedEvents};
@@ -48,7 +47,7 @@ pub fn search(store: &Store, entries: &[&Entry], commits: &CommitOrder, skipped:
         match store.read(entries[at], &mut names) {
             Ok(run) => detector.append(facts[at].0.clone(), &run),
             Err(error) => {
-                skipped.push(Skipped { path: PathBuf::from(&entries[at].path), reason: error.to_string() });
+                skipped.push(Skipped { path: entries[at].path.clone(), reason: error.to_string() });
             }
         }
     }
