@@ -26,6 +26,7 @@ use crate::run::host_context::HostContext;
 use crate::suite::Suite;
 
 mod binaries;
+mod history;
 mod init;
 mod plan;
 
@@ -88,6 +89,9 @@ pub struct GateArgs {
     /// The report that changes are measured against; of the same machine
     #[arg(long, value_name = "REPORT.json")]
     baseline: Option<PathBuf>,
+    /// The history whose last confirmed levels changes are measured against; silent on a machine that it lacks
+    #[arg(long, value_name = "DIR", requires = "report", conflicts_with_all = ["baseline", "run", "init"])]
+    history: Option<PathBuf>,
     /// Judge times even if CPU model, microcode, mitigations or version of pvbench differ
     #[arg(long)]
     across_machines: bool,
@@ -146,7 +150,7 @@ pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
     let binaries = binaries::judge(&budgets)?;
     let baseline = args.baseline.as_deref().map(read::report).transpose()?;
     let changes = budgets.rules.iter().flat_map(|rule| &rule.bounds).all(|bound| bound.quantity.is_change());
-    if baseline.is_none() && changes && !budgets.rules.is_empty() && !only_binaries {
+    if baseline.is_none() && args.history.is_none() && changes && !budgets.rules.is_empty() && !only_binaries {
         let message = format!(
             "{}: every rule bounds a change and no baseline is given: name one with --baseline",
             args.budget.display()
@@ -161,7 +165,12 @@ pub fn gate(args: &GateArgs, suite: &Suite) -> Done {
         _ if only_binaries => document_of_binaries(&budgets, binaries),
         report => {
             let mut judged = match report {
-                Some(path) => judge_report(args, &budgets, &read::report(path)?, baseline.as_ref())?,
+                Some(path) => {
+                    let report = read::report(path)?;
+                    let of_history = args.history.as_deref().map(|folder| history::baseline(folder, path, &report));
+                    let baseline = of_history.transpose()?.flatten().or(baseline);
+                    judge_report(args, &budgets, &report, baseline.as_ref())?
+                }
                 None => measure_and_judge(args, suite, &budgets, baseline.as_ref(), &mut unwritten)?,
             };
             if !binaries.is_empty() {
