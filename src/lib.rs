@@ -107,7 +107,7 @@ pub mod run;
 pub mod select;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod selftest;
-#[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "html"))]
+#[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "cli"))]
 pub mod site;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod stats;

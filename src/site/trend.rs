@@ -19,12 +19,13 @@ impl Columns {
     #[must_use]
     pub fn of(runs: usize) -> Self {
         let older = runs.saturating_sub(MAX_SINGLE_RUNS);
-        let groups = older.min(MAX_GROUPS);
+        // At least two runs in each, or else it would be a point of its own.
+        let groups = older.div_ceil(2).min(MAX_GROUPS);
         // Each end is a share of the number, so that groups differ by one run at most.
         let mut ranges: Vec<(usize, usize)> =
             (0..groups).map(|group| (older * group / groups, older * (group + 1) / groups)).collect();
         ranges.extend((older..runs).map(|run| (run, run + 1)));
-        Columns { ranges, groups: if older > groups { groups } else { 0 } }
+        Columns { ranges, groups }
     }
 
     /// The columns of the runs around a position: this many before it and after it.
