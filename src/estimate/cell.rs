@@ -71,6 +71,7 @@ pub(super) fn empty_cell(meta: &OpMeta, body: BodyKind, regime: Regime, mechanis
         instructions: None,
         instructions_absent: None,
         mix: None,
+        code: None,
         counters: None,
         floor_cycles: None,
         noise_cycles: None,

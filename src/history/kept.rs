@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Machine, Status};
+pub use crate::op::CodeIdentity as Code;
 use crate::op::InstructionMix;
 use crate::report::schema::{CentralRange, Limit, Unavailable};
 
@@ -187,16 +188,6 @@ pub struct KeptMode {
     pub cycles: f64,
     /// Share of the workers of the layout, 0 to 1.
     pub share: f64,
-}
-
-/// Identity of machine code: hashes of bytes without addresses that depend on where the code lies. The same source
-/// and compiler give the same identity; a changed instruction gives another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Code {
-    /// Hash of the loop with its call sites.
-    pub site: u32,
-    /// Hash of the body that the loop reaches, with all code between them.
-    pub body: u32,
 }
 
 /// A workload of a run.

@@ -3,4 +3,8 @@
 pub mod event;
 #[cfg(test)]
 mod event_schema;
+pub mod keep;
 pub mod kept;
+pub mod machine_class;
+pub mod names;
+pub mod run_file;

@@ -32,6 +32,12 @@ pub struct Machine {
     /// The microcode revision as the kernel prints it, such as `0xa101148`. In a guest the hypervisor chooses it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub microcode: Option<String>,
+    /// Threads that share the core of the measured CPU, itself included. In a guest the hypervisor tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads_per_core: Option<u32>,
+    /// Identity of this boot, which the kernel draws anew at every start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
     /// Number of CPUs online.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpus_online: Option<u32>,
@@ -106,6 +112,8 @@ impl Machine {
             cpu_model_number: number("model"),
             cpu_stepping: number("stepping"),
             microcode: cpuinfo("microcode"),
+            threads_per_core: count_threads_per_core(root, measured),
+            boot_id: root.line("proc/sys/kernel/random/boot_id").ok(),
             cpus_online: count_cpus_online(root),
             cpus_allowed,
             virtualised: cpu.hypervisor.clone(),
@@ -125,6 +133,12 @@ impl Machine {
 /// Reads the CPUs that this process may use at this moment.
 fn read_allowed_cpus(root: &Root) -> Option<Vec<u32>> {
     root.field("proc/self/status", ':', "Cpus_allowed_list").and_then(|list| cpu_list::parse(&list))
+}
+
+/// Counts the threads that share the core of a CPU.
+fn count_threads_per_core(root: &Root, cpu: u32) -> Option<u32> {
+    let list = root.line(&format!("sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")).ok()?;
+    u32::try_from(cpu_list::parse(&list)?.len()).ok().filter(|count| *count > 0)
 }
 
 /// Counts the CPUs online.

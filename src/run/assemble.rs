@@ -59,7 +59,7 @@ impl Estimators {
         drop(cells);
         let kernels = (plan.work.kernels.as_slice(), &plan.matrix.treatments);
         let workloads = workloads.finish(&metas, kernels, &estimates.cells, rate);
-        report(plan, suite.ops(), &suite.mechanism_metas(), Findings { estimates, workloads, facts })
+        report(plan, suite.name(), suite.ops(), &suite.mechanism_metas(), Findings { estimates, workloads, facts })
     }
 }
 

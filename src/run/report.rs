@@ -7,7 +7,7 @@ use super::plan::Plan;
 use crate::dispatch::Mechanism;
 use crate::estimate::kernel_time::{bound_predictions, price_kernel};
 use crate::estimate::{CONFIDENCE, Estimates, traps};
-use crate::host::{Check, Machine};
+use crate::host::{self, Check, Machine};
 use crate::measure::explain::Example;
 use crate::report::native::Native;
 use crate::report::read::MAX_LINES;
@@ -75,9 +75,10 @@ pub(crate) struct RunningKernel {
     pub native: Native,
 }
 
-/// Makes the document. `ops` and `mechanisms` are those of the build; the document describes only what the plan names.
+/// Makes the document of a suite. `ops` and `mechanisms` are those of the build; the document describes only what the
+/// plan names.
 #[must_use]
-pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: Findings) -> Report {
+pub fn report(plan: &Plan, suite: &str, ops: &[OpEntry], mechanisms: &[Mechanism], findings: Findings) -> Report {
     let Findings { mut estimates, workloads, facts } = findings;
     let mut absent = facts.absent;
     if facts.machine.virtualised.is_some() {
@@ -114,6 +115,8 @@ pub fn report(plan: &Plan, ops: &[OpEntry], mechanisms: &[Mechanism], findings: 
             name: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             build: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
+            suite: Some(suite.to_owned()),
+            rustc: host::compiler(),
         },
         run: Run {
             seed: plan.seed,

@@ -133,7 +133,7 @@ pub fn synthetic_with(mechanisms: usize, times: usize) -> Report {
     let regimes = [Regime::Throughput, Regime::Latency, Regime::Pressure].to_vec();
     Report {
         schema: SCHEMA.to_owned(),
-        tool: Tool { name: "pvbench".to_owned(), version: "0.1.0".to_owned(), build: "release".to_owned() },
+        tool: Tool { name: "pvbench".to_owned(), version: "0.1.0".to_owned(), build: "release".to_owned(), suite: None, rustc: None },
         run: Run {
             seed: 0x5eed,
             plan: PlanSummary {
@@ -322,6 +322,7 @@ fn op_cells(cells: &mut Vec<Cell>, op: &str, group: Group, kind: Kind, names: &[
                 instructions: None,
                 instructions_absent: None,
                 mix: None,
+                code: None,
                 counters: None,
                 floor_cycles: Some(FLOOR),
                 noise_cycles: Some(FLOOR),
@@ -397,6 +398,8 @@ fn machine() -> Machine {
         cpu_model_number: Some(2),
         cpu_stepping: Some(1),
         microcode: Some("0xffffffff".to_owned()),
+        threads_per_core: Some(2),
+        boot_id: Some("6f1c2d0a-5f0e-4b57-9c8e-1f2a3b4c5d6e".to_owned()),
         cpus_online: Some(2),
         cpus_allowed: Some(vec![0, 1]),
         virtualised: Some("KVMKVMKVM".to_owned()),

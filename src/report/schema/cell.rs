@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Estimate, Limit, Spread};
-use crate::op::{BodyKind, InstructionMix, Kind};
+use crate::op::{BodyKind, CodeIdentity, InstructionMix, Kind};
 use crate::regime::Regime;
 
 /// The result for one op with one body, mechanism, state and regime.
@@ -55,6 +55,10 @@ pub struct Cell {
     /// Executed instructions by class; absent if they were not counted, or if the passes of the loop differ in them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mix: Option<InstructionMix>,
+    /// Identity of the machine code that was timed, without addresses; absent in older reports, and if it could not be
+    /// read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<CodeIdentity>,
     /// Hardware counters per op, by name; absent if the machine has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counters: Option<BTreeMap<String, f64>>,

@@ -16,6 +16,13 @@ pub struct Tool {
     pub version: String,
     /// `release` or `debug`. A debug build measures unoptimised code, not the mechanism.
     pub build: String,
+    /// Name of the suite that was measured; absent in older reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suite: Option<String>,
+    /// The compiler that made the program, as it names itself: `rustc version 1.95.0 (..)`; absent in older reports, and
+    /// if the program does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rustc: Option<String>,
 }
 
 /// The run that the report describes.
