@@ -39,12 +39,11 @@ pub struct Gatherer {
 const NOTHING: [f32; 2] = [f32::NAN, 0.0];
 
 impl Gatherer {
-    /// Adds a run. `class` is its machine class after the aliases of the store, `stem` the name of its file without the
-    /// extension.
-    pub fn add(&mut self, stem: &str, class: &str, run: &KeptRun) {
+    /// Adds a run. `stem` is the name of its file without the extension.
+    pub fn add(&mut self, stem: &str, run: &KeptRun) {
         let header = run.header.clone();
         let name =
-            StreamName { machine_class: class.to_owned(), suite: header.suite.clone(), preset: header.preset.clone() };
+            StreamName { machine_class: header.machine_class.clone(), suite: header.suite.clone(), preset: header.preset.clone() };
         let stream = self.streams.iter().position(|known| *known == name).unwrap_or_else(|| {
             self.streams.push(name);
             self.streams.len() - 1

@@ -191,27 +191,25 @@ fn frame(canvas: &mut Canvas, it: &Drawn, axis: &Axis, scale: &Scale) -> Result<
     Ok(())
 }
 
-/// Puts a link over each point of a single run. The keyboard reaches the runs in the table of runs instead: forty stops
-/// per plot would hide the rest of the page.
+/// The plot, and over it a link on each point of a single run. The keyboard reaches the runs in the table of runs
+/// instead: forty stops per plot would hide the rest of the page.
 fn link_points(svg: &str, axis: &Axis, points: &[Point], scale: &Scale) -> String {
-    let mut links = String::from("<g class=p aria-hidden=true>");
+    let mut out = format!("<div class=plots>{}", without_hatching(svg));
+    let (width, height) = SIZE;
+    let _ = write!(out, "<svg class=p viewBox=\"0 0 {width} {height}\" aria-hidden=true>");
     for point in points.iter().filter(|point| !is_group(axis.columns, point)) {
         let position = axis.columns.ranges.get(point.column).map_or(0, |range| range.0);
         let Some((page, _)) = axis.runs.get(position) else { continue };
         let (x, y) = (scale.x(point.column), scale.y(point.value));
         let error = if point.error > 0.0 { format!(" \u{b1}{}", plain(2.0 * point.error)) } else { String::new() };
         let _ = write!(
-            links,
+            out,
             "<a href=../{page} tabindex=-1><title>{}{error}</title><circle cx={x} cy={y} r=2 /></a>",
             plain(point.value)
         );
     }
-    links.push_str("</g></svg>");
-    let svg = without_hatching(svg);
-    match svg.rsplit_once("</svg>") {
-        Some((head, _)) => format!("{head}{links}"),
-        None => svg,
-    }
+    out.push_str("</svg></div>");
+    out
 }
 
 /// The plot without the pattern of hatching, which only heat maps use.

@@ -32,19 +32,19 @@
   };
 
   // Ranges: the newest points, spread over the width of the plot.
-  const points = (plot) => all(".p a", plot).map((link) => [link, link.querySelector("circle")]);
-  const draw = (plot, count) => {
-    const own = points(plot);
-    plot.dataset.x ??= own.map(([, dot]) => dot.getAttribute("cx")).join();
-    const at = plot.dataset.x.split(",").map(Number), skipped = count ? Math.max(0, own.length - count) : 0;
+  const points = (figure) => all(".p a", figure).map((link) => [link, link.querySelector("circle")]);
+  const draw = (figure, count) => {
+    const own = points(figure);
+    figure.dataset.x ??= own.map(([, dot]) => dot.getAttribute("cx")).join();
+    const at = figure.dataset.x.split(",").map(Number), skipped = count ? Math.max(0, own.length - count) : 0;
     const [left, right] = [50, 320], step = (right - left) / Math.max(1, own.length - skipped - 1);
     own.forEach(([link, dot], index) => {
       link.style.display = index < skipped ? "none" : "";
       dot.setAttribute("cx", skipped ? Math.round(left + (index - skipped) * step) : at[index]);
     });
     // What belongs to the whole history: levels, groups of older runs, days.
-    for (const part of plot.children) {
-      const isWhole = !part.matches("title, desc, .p") && !(part.matches("text") && part.getAttribute("x") < 45);
+    for (const part of figure.querySelector(".plot").children) {
+      const isWhole = !part.matches("title, desc") && !(part.matches("text") && part.getAttribute("x") < 45);
       if (isWhole) part.style.display = skipped ? "none" : "";
     }
   };
@@ -53,7 +53,7 @@
     form.addEventListener("submit", (event) => event.preventDefault());
     form.querySelector("input").addEventListener("input", () => search(form));
     const range = form.querySelector("select.range");
-    if (range) range.addEventListener("input", () => all(".trend svg").forEach((plot) => draw(plot, +range.value)));
+    if (range) range.addEventListener("input", () => all(".trend").forEach((figure) => draw(figure, +range.value)));
     form.hidden = false;
   }
 
@@ -96,9 +96,7 @@
   });
 
   // Keys: a plot takes the focus, arrows go from run to run, Enter opens the run, Escape closes the box.
-  for (const plot of all(".trend svg")) {
-    if (points(plot).length) plot.parentElement.tabIndex = 0;
-  }
+  for (const figure of all(".trend")) if (points(figure).length) figure.tabIndex = 0;
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") hide();
     const figure = document.activeElement;
