@@ -224,6 +224,30 @@ pub fn file(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     write_all(&[(path.to_owned(), bytes)])
 }
 
+/// What [`new_file`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewFile {
+    /// The file was made.
+    Made,
+    /// There was one already, which stays as it is.
+    Exists,
+}
+
+/// Writes a file that is never replaced: a temporary file, fsync, then a rename that fails where the name is taken, then
+/// fsync of the folder, which is made if it is missing. Of two commands that write one name at once, one makes it.
+///
+/// # Errors
+/// [`WriteError`]: there is no file of this name, or the whole file ([`WriteError::Unsynced`]).
+pub fn new_file(path: &Path, bytes: &[u8]) -> Result<NewFile, WriteError> {
+    let folder = target::folder_of(path);
+    place::make_folder(folder).map_err(|source| WriteError::Folder { path: folder.to_owned(), source })?;
+    temporary::remove_stale(folder);
+    let made = place::write_new(path, bytes);
+    let made = made.map_err(|source| WriteError::File { path: path.to_owned(), source })?;
+    place::sync_folder(folder)?;
+    Ok(made)
+}
+
 fn write_all(files: &[(PathBuf, &[u8])]) -> Result<(), WriteError> {
     let mut folders: Vec<PathBuf> = Vec::new();
     let mut staged = Vec::new();

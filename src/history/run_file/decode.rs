@@ -147,6 +147,7 @@ impl Decoder<'_> {
             None
         };
         let modes = self.modes(overhead.map_or(0.0, |overhead| overhead.value), step)?;
+        let (resolved, limit) = self.limit(tags::CELL_LIMIT)?;
         Ok(KeptCell {
             name,
             overhead,
@@ -156,8 +157,8 @@ impl Decoder<'_> {
             instructions,
             mix,
             code,
-            resolved: has(has::RESOLVED),
-            limit: self.limit(tags::CELL_LIMIT)?,
+            resolved,
+            limit,
             absent: if has(has::ABSENT) { Some(self.text(tags::CELL_ABSENT)?) } else { None },
         })
     }
@@ -227,9 +228,10 @@ impl Decoder<'_> {
         (0..count).map(mode).collect()
     }
 
-    fn limit(&mut self, tag: u8) -> Result<Option<Limit>, RunFileError> {
-        let code = self.columns.next_below(tag, tags::LIMITS.len() + 1)?;
-        Ok(code.checked_sub(1).map(|place| tags::LIMITS[place]))
+    /// Reads whether an overhead is resolved, and why not.
+    fn limit(&mut self, tag: u8) -> Result<(bool, Option<Limit>), RunFileError> {
+        let code = self.columns.next_below(tag, tags::LIMITS.len() + 2)?;
+        Ok((code == 1, code.checked_sub(2).map(|place| tags::LIMITS[place])))
     }
 
     fn workload(&mut self) -> Result<KeptWorkload, RunFileError> {
@@ -261,13 +263,14 @@ impl Decoder<'_> {
         let floor_percent = if has(has::FLOOR) { Some(self.magnitude(tags::KERNEL_FLOOR)?) } else { None };
         let instructions =
             if has(has::INSTRUCTIONS) { Some(self.columns.next_exact(tags::KERNEL_INSTRUCTIONS)?) } else { None };
+        let (resolved, limit) = self.limit(tags::KERNEL_LIMIT)?;
         Ok(KeptKernel {
             name: self.names.kernel(name),
             overhead_percent,
             instructions,
             floor_percent,
-            resolved: has(has::RESOLVED),
-            limit: self.limit(tags::KERNEL_LIMIT)?,
+            resolved,
+            limit,
             absent: if has(has::ABSENT) { Some(self.text(tags::KERNEL_ABSENT)?) } else { None },
         })
     }

@@ -169,10 +169,7 @@ impl Encoder {
             push_identity(&mut self.columns, tags::CELL_CALLEE, tags::BODY, &mut self.bodies, code.body);
         }
         self.modes(cell, centre, step);
-        self.columns.push(tags::CELL_LIMIT, limit_code(cell.limit));
-        if cell.resolved {
-            parts |= has::RESOLVED;
-        }
+        self.columns.push(tags::CELL_LIMIT, limit_code(cell.resolved, cell.limit));
         if let Some(reason) = &cell.absent {
             parts |= has::ABSENT;
             self.text(tags::CELL_ABSENT, reason);
@@ -282,14 +279,11 @@ impl Encoder {
             parts |= has::INSTRUCTIONS;
             self.columns.push_exact(tags::KERNEL_INSTRUCTIONS, instructions);
         }
-        if kernel.resolved {
-            parts |= has::RESOLVED;
-        }
         if let Some(reason) = &kernel.absent {
             parts |= has::ABSENT;
             self.text(tags::KERNEL_ABSENT, reason);
         }
-        self.columns.push(tags::KERNEL_LIMIT, limit_code(kernel.limit));
+        self.columns.push(tags::KERNEL_LIMIT, limit_code(kernel.resolved, kernel.limit));
         self.columns.push(tags::KERNEL_HAS, parts);
     }
 }
@@ -304,6 +298,7 @@ fn push_identity(columns: &mut ColumnWriter, tag: u8, list_tag: u8, list: &mut L
     }
 }
 
-fn limit_code(limit: Option<Limit>) -> u64 {
-    limit.and_then(|limit| tags::LIMITS.iter().position(|it| *it == limit)).map_or(0, |place| place as u64 + 1)
+fn limit_code(is_resolved: bool, limit: Option<Limit>) -> u64 {
+    let place = limit.and_then(|limit| tags::LIMITS.iter().position(|it| *it == limit));
+    place.map_or(u64::from(is_resolved), |place| place as u64 + 2)
 }

@@ -30,6 +30,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::columns::ColumnReader;
 pub use self::error::RunFileError;
+use super::commit::is_hex;
 use super::kept::{Header, KeptRun};
 use super::names::Names;
 
@@ -51,6 +52,10 @@ const MAX_KERNELS: usize = 1 << 12;
 const MAX_STRINGS: usize = 1 << 15;
 /// Maximum length of a name or reason in bytes. Longer reasons are clipped.
 const MAX_TEXT: usize = 400;
+/// Maximum number of digits of a commit: SHA-256.
+const MAX_ID: usize = 64;
+/// Maximum number of sections: every tag with all planes that it can have.
+const MAX_SECTIONS: usize = 256 * 8;
 /// Maximum window of a frame in bytes. The compressor uses less, and a decompressor allocates it at once.
 const MAX_WINDOW: u64 = 8 << 20;
 
@@ -103,8 +108,12 @@ pub fn read(bytes: &[u8], names: &mut Names) -> Result<KeptRun, RunFileError> {
     let mut rest = check(bytes)?.1;
     let header = header(&mut rest)?;
     let (mut strings, mut columns) = (None, ColumnReader::default());
-    let mut left = MAX_DECODED;
+    let (mut left, mut sections) = (MAX_DECODED, 0);
     while !rest.is_empty() {
+        sections += 1;
+        if sections > MAX_SECTIONS {
+            return Err(RunFileError::TooLarge { what: "number of sections", max: MAX_SECTIONS });
+        }
         let (tag, plane, section) = section(&mut rest, left)?;
         left -= section.len();
         match tag {
@@ -154,7 +163,11 @@ fn header(rest: &mut &[u8]) -> Result<Header, RunFileError> {
     if tag != tags::HEADER {
         return Err(RunFileError::damaged("its first section is no header"));
     }
-    serde_json::from_slice(&section).map_err(|_| RunFileError::damaged("its header lacks something"))
+    let header: Header =
+        serde_json::from_slice(&section).map_err(|_| RunFileError::damaged("its header lacks something"))?;
+    let ids = header.commit.iter().flat_map(|commit| [Some(&commit.id), commit.first_parent.as_ref()]);
+    let is_fit = |id: &String| is_hex(id) && id.len() <= MAX_ID;
+    if ids.flatten().all(is_fit) { Ok(header) } else { Err(RunFileError::damaged("its commit has no id")) }
 }
 
 /// Reads the next section, of at most `max` bytes.

@@ -20,7 +20,8 @@ pub(super) const CELL_WAY: u8 = 13;
 pub(super) const CELL_REGIME: u8 = 14;
 /// Number of modes.
 pub(super) const CELL_MODES: u8 = 15;
-/// The limit, by its place in [`LIMITS`], from 1; 0 for none.
+/// Whether the overhead is resolved: 0 for no without a reason, 1 for yes, else the limit by its place in [`LIMITS`],
+/// from 2.
 pub(super) const CELL_LIMIT: u8 = 16;
 
 // A number per cell that has the part.
@@ -137,10 +138,8 @@ pub(super) mod has {
     pub(in super::super) const MIX: u64 = 64;
     /// It has the identity of its code.
     pub(in super::super) const CODE: u64 = 128;
-    /// It is resolved.
-    pub(in super::super) const RESOLVED: u64 = 256;
     /// It has a reason why the value is absent.
-    pub(in super::super) const ABSENT: u64 = 512;
+    pub(in super::super) const ABSENT: u64 = 256;
 }
 
 /// The limits, in the order of their codes.

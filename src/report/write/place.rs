@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::WriteError;
+use super::{NewFile, WriteError};
 use super::target::{MAX_LINKS, Target, folder_of, linked};
 use super::temporary;
 
@@ -100,6 +100,15 @@ fn write_temporary(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     file.write_all(bytes)?;
     sync(file.as_file())?;
     Ok(file)
+}
+
+/// Writes a file under a name that is not taken, by way of a temporary file in the same folder.
+pub(super) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<NewFile> {
+    match write_temporary(path, bytes)?.persist_noclobber(path) {
+        Ok(_) => Ok(NewFile::Made),
+        Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => Ok(NewFile::Exists),
+        Err(refused) => Err(refused.error),
+    }
 }
 
 /// Overwrites a file that cannot be replaced. A concurrent reader may find a mixture of old and new bytes. If the new
