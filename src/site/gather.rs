@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::model::{Commit, Fact, Key, Machine, Model, Run, Series, Skipped};
+use crate::history::commits::CommitOrder;
 use crate::history::event::{Events, StreamName};
 use crate::history::kept::{CellName, Commit as KeptCommit, Header, KeptRun, KeptValue, KernelName, Subject};
 use crate::report::plots::number::{fixed, plural};
@@ -16,6 +17,8 @@ const USUAL: (&str, &str) = ("pv_ops", "default");
 struct Gathered {
     stem: String,
     stream: usize,
+    /// Number of runs that were added before it.
+    sequence: usize,
     header: Header,
     /// Value and standard error by key; shorter than the keys that later runs bring.
     values: Vec<[f32; 2]>,
@@ -39,7 +42,7 @@ pub struct Gatherer {
 const NOTHING: [f32; 2] = [f32::NAN, 0.0];
 
 impl Gatherer {
-    /// Adds a run. `stem` is the name of its file without the extension.
+    /// Adds a run: those of a stream in the order of its axis. `stem` is the name of its file without the extension.
     pub fn add(&mut self, stem: &str, run: &KeptRun) {
         let header = run.header.clone();
         let name =
@@ -70,7 +73,8 @@ impl Gatherer {
                 self.facts[index].0 = kernel.floor_percent.unwrap_or(workload.floor_percent) as f32;
             }
         }
-        self.runs.push(Gathered { stem: stem.to_owned(), stream, header, values });
+        let sequence = self.runs.len();
+        self.runs.push(Gathered { stem: stem.to_owned(), stream, sequence, header, values });
     }
 
     fn find_cell(&mut self, place: usize, name: &Arc<CellName>) -> usize {
@@ -103,13 +107,18 @@ impl Gatherer {
     ///
     /// # Errors
     /// If the document of the events cannot be written as JSON.
-    pub fn finish(mut self, events: &Events, skipped: Vec<Skipped>) -> Result<Model, serde_json::Error> {
-        // By the commits' own order where it is known, then by time. The name of the file decides between equals.
+    pub fn finish(
+        mut self,
+        commits: &CommitOrder,
+        events: &Events,
+        skipped: Vec<Skipped>,
+    ) -> Result<Model, serde_json::Error> {
+        // The site lists runs by time; an axis has them in the order in which they were added.
         self.runs.sort_by(|a, b| {
             let key = |it: &Gathered| (it.header.started_seconds, it.stem.clone());
             key(a).cmp(&key(b))
         });
-        let commits = order_commits(&self.runs);
+        let commits = order_commits(&self.runs, commits);
         let mut model = Model { skipped, ..Model::default() };
         let mut events_json = serde_json::to_vec_pretty(events)?;
         events_json.push(b'\n');
@@ -133,7 +142,7 @@ impl Gatherer {
         }
         for (stream, name) in self.streams.iter().enumerate() {
             let mut runs: Vec<usize> = (0..self.runs.len()).filter(|run| self.runs[*run].stream == stream).collect();
-            runs.sort_by_key(|run| (model.runs[*run].commit, *run));
+            runs.sort_by_key(|run| self.runs[*run].sequence);
             let newest = runs.last().and_then(|run| self.runs.get(*run)).map(|run| &run.header);
             model.machines.push(machine(name, newest, runs));
         }
@@ -209,26 +218,25 @@ fn commit_of(run: &Gathered) -> Option<&KeptCommit> {
     run.header.commit.as_ref()
 }
 
-/// The measured commits in order: by their position if all have one, and otherwise by the time of their first run.
-fn order_commits(runs: &[Gathered]) -> Commits {
-    let mut known: BTreeMap<&str, (&KeptCommit, usize)> = BTreeMap::new();
-    for (index, commit) in runs.iter().enumerate().filter_map(|(index, run)| Some((index, commit_of(run)?))) {
-        let entry = known.entry(&commit.id).or_insert((commit, index));
+/// The measured commits in order.
+fn order_commits(runs: &[Gathered], order: &CommitOrder) -> Commits {
+    let mut known: BTreeMap<&str, &KeptCommit> = BTreeMap::new();
+    for commit in runs.iter().filter_map(commit_of) {
+        let entry = known.entry(&commit.id).or_insert(commit);
         // The run that was added with a clone at hand tells most.
-        if entry.0.position.is_none() && commit.position.is_some() {
-            entry.0 = commit;
+        if entry.subject.is_none() && commit.subject.is_some() {
+            *entry = commit;
         }
     }
-    let has_positions = known.values().all(|(commit, _)| commit.position.is_some());
-    let mut ordered: Vec<(&KeptCommit, usize)> = known.into_values().collect();
-    ordered.sort_by_key(|(commit, first)| (if has_positions { commit.position } else { None }, *first));
+    let mut ordered: Vec<&KeptCommit> = known.into_values().collect();
+    ordered.sort_by_key(|commit| order.rank(&commit.id));
     let list: Vec<Commit> = ordered
         .iter()
         .enumerate()
-        .map(|(place, (commit, _))| {
+        .map(|(place, commit)| {
             let before = place.checked_sub(1);
-            let earlier = before.and_then(|before| ordered.get(before)).and_then(|(it, _)| it.position);
-            let distance = commit.position.zip(earlier).and_then(|(own, earlier)| own.checked_sub(earlier));
+            let earlier = before.and_then(|before| ordered.get(before));
+            let distance = earlier.and_then(|earlier| order.count_between(&earlier.id, &commit.id));
             Commit {
                 id: commit.id.clone(),
                 subject: commit.subject.clone(),

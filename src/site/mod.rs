@@ -13,6 +13,7 @@ mod model;
 mod names;
 mod pages;
 mod plot;
+mod read;
 mod repository;
 mod trend;
 mod write;
@@ -25,6 +26,7 @@ use std::thread;
 pub use error::SiteError;
 pub use gather::Gatherer;
 pub use model::{Model, Skipped};
+pub use read::{ReadError, read};
 pub use repository::{Repository, RepositoryError};
 pub use write::Written;
 

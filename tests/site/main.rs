@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pvbench::history::commits::CommitOrder;
 use pvbench::site::{Gatherer, Model, Options, Repository, Skipped, Written, build};
 
 /// Number of ops of made histories.
@@ -26,11 +27,14 @@ fn model(runs: usize) -> Model {
 fn model_with(runs: usize, skipped: Vec<Skipped>) -> Model {
     let mut made = made::Made::new(runs, OPS);
     let mut gatherer = Gatherer::default();
+    let mut headers = Vec::new();
     for run in 0..runs {
         let kept = made.run(run);
         gatherer.add(&made::Made::stem(run), &kept);
+        headers.push(kept.header);
     }
-    gatherer.finish(&made.events(), skipped).expect("a model")
+    let commits = CommitOrder::from_headers(&headers);
+    gatherer.finish(&commits, &made.events(), skipped).expect("a model")
 }
 
 fn options() -> Options {

@@ -1,0 +1,115 @@
+//! From the folders of histories to a model: two passes, so that no more than one run is whole in memory.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use super::gather::Gatherer;
+use super::model::{Model, Skipped};
+use crate::history::commits::CommitOrder;
+use crate::history::event::{Events, RunName, StreamName};
+use crate::history::events::{Detector, collect};
+use crate::history::kept::Header;
+use crate::history::names::Names;
+use crate::history::store::{Entry, Store, StoreError};
+
+/// A history cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The document of the events cannot be written.
+    #[error("events.json was not written: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Reads histories as one. A run that is in several of them counts once. Damaged, foreign and newer files are left out
+/// and listed in the model.
+///
+/// # Errors
+/// If a folder holds no history, or cannot be read.
+pub fn read(
+    folders: &[PathBuf],
+    order: impl FnOnce(&[&Header]) -> CommitOrder,
+    accept: impl FnOnce(&mut Events),
+) -> Result<Model, ReadError> {
+    let (mut entries, mut skipped) = (Vec::new(), Vec::new());
+    let mut known = HashSet::new();
+    for folder in folders {
+        let store = Store::new(folder);
+        let listing = store.list()?;
+        skipped.extend(listing.skipped.into_iter().map(|it| skip(folder, &it.path, it.reason)));
+        let new = listing.entries.into_iter().filter(|entry| known.insert(entry.digest));
+        entries.extend(new.map(|entry| (store.clone(), entry)));
+    }
+    let headers: Vec<&Header> = entries.iter().map(|(_, entry)| &entry.header).collect();
+    let commits = order(&headers);
+    let mut streams: BTreeMap<StreamName, Vec<&(Store, Entry)>> = BTreeMap::new();
+    for it in &entries {
+        streams.entry(stream_of(&it.1.header)).or_default().push(it);
+    }
+    let (mut searched, mut found) = (Vec::new(), Vec::new());
+    let (mut gatherer, mut names) = (Gatherer::default(), Names::default());
+    for (name, mut runs) in streams {
+        sort(&mut runs, &commits);
+        let mut detector = Detector::default();
+        for (store, entry) in runs {
+            match store.read(entry, &mut names) {
+                Ok(run) => {
+                    let stem = stem(&entry.path);
+                    gatherer.add(&stem, &run);
+                    detector.append(run_name(stem, &entry.header), &run);
+                }
+                // The header is whole and the cells are not.
+                Err(error) => skipped.push(skip(store.folder(), &entry.path, error.to_string())),
+            }
+        }
+        searched.push(detector.stream(&name));
+        found.extend(detector.events(&name, &commits));
+    }
+    let mut events = collect(searched, found);
+    accept(&mut events);
+    skipped.sort_by(|a, b| a.file.cmp(&b.file));
+    Ok(gatherer.finish(&commits, &events, skipped)?)
+}
+
+fn skip(folder: &Path, path: &Path, reason: String) -> Skipped {
+    // The folder of a history may be a temporary one: its name says nothing to a reader of the site.
+    let file = path.strip_prefix(folder).unwrap_or(path).display().to_string();
+    let reason = reason.replace(&format!("{}/", folder.display()), "");
+    Skipped { file, reason }
+}
+
+fn stream_of(header: &Header) -> StreamName {
+    StreamName {
+        machine_class: header.machine_class.clone(),
+        suite: header.suite.clone(),
+        preset: header.preset.clone(),
+    }
+}
+
+/// The name of a run's file without the extension.
+fn stem(path: &Path) -> String {
+    path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn run_name(stem: String, header: &Header) -> RunName {
+    let commit = header.commit.as_ref().map(|commit| commit.id.clone());
+    RunName { stem, commit, started: header.started.clone() }
+}
+
+/// Puts the runs of a stream in the order of its axis, as `history::events::order` does.
+fn sort(runs: &mut Vec<&(Store, Entry)>, commits: &CommitOrder) {
+    runs.sort_by(|a, b| {
+        let key = |it: &(Store, Entry)| (it.1.header.started_seconds, stem(&it.1.path));
+        key(a).cmp(&key(b))
+    });
+    let mut rank = 0;
+    let mut ranked: Vec<(usize, &(Store, Entry))> = Vec::with_capacity(runs.len());
+    for it in runs.iter() {
+        rank = it.1.header.commit.as_ref().and_then(|commit| commits.rank(&commit.id)).unwrap_or(rank);
+        ranked.push((rank, it));
+    }
+    ranked.sort_by_key(|(rank, _)| *rank);
+    *runs = ranked.into_iter().map(|(_, it)| it).collect();
+}
