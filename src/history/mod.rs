@@ -9,15 +9,20 @@
 //! ([`commit`]), and commits are ordered by their first parents ([`commits`]).
 
 pub mod aliases;
+pub mod cause;
 pub mod commit;
 pub mod commits;
 pub mod event;
 #[cfg(test)]
 mod event_schema;
+pub mod events;
 pub mod export;
 pub mod keep;
 pub mod kept;
 pub mod machine_class;
 pub mod names;
 pub mod run_file;
+pub mod scatter;
+pub mod segment;
+pub mod series;
 pub mod store;
