@@ -135,7 +135,7 @@ fn is_plain(name: &str) -> bool {
 impl From<ReadError> for CliError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Store(error) => error.into(),
+            ReadError::Store(error) => CliError::Usage(error.to_string()),
             ReadError::Json(error) => error.into(),
         }
     }

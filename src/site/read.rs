@@ -65,7 +65,7 @@ pub fn read(
             }
         }
         searched.push(detector.stream(&name));
-        found.extend(detector.events(&name, &commits));
+        found.extend(detector.events(&name));
     }
     let mut events = collect(searched, found);
     accept(&mut events);

@@ -6,6 +6,7 @@ mod chromium;
 mod access;
 mod browser;
 mod files;
+#[path = "../support/made_history.rs"]
 mod made;
 
 use std::collections::BTreeMap;

@@ -109,4 +109,7 @@
       show(links[Math.min(links.length - 1, Math.max(0, at < 0 ? links.length - 1 : at + step))]);
     } else if (event.key === "Enter" && at >= 0) location.href = shown.getAttribute("href");
   });
+
+  // From here on the page answers; scripts/site_speed.py reads it.
+  document.documentElement.dataset.ready = Math.round(performance.now());
 })();
