@@ -107,14 +107,33 @@ fn is_coherent(state: &State, group: &Group, first: u32, up: bool) -> bool {
         let Some((before, runs)) = cell.median(cell.start, first) else { continue };
         all += 1;
         let least = (CELL_SCATTERS * cell.scatter).max(MIN_GROUP_SHARE / 2.0) * cell.whole;
-        if (after > before) != up || (after - before).abs() < least {
-            continue;
-        }
+        let has_moved = (after > before) == up && (after - before).abs() >= least;
         let bound = f64::midpoint(before, after);
         let seen = cell.values(cell.start, first).filter(|it| (it.value > bound) == up).count();
-        new_places += usize::from(seen <= runs / RUNS_PER_OUTLIER);
+        let is_new = has_moved && seen <= runs / RUNS_PER_OUTLIER;
+        new_places += usize::from(is_new || is_between_modes(cell, first, after));
     }
     all >= MIN_GROUP && new_places as f64 >= MIN_COHERENT_SHARE * all as f64
+}
+
+/// Whether a value is farther from every value before than these are from one another: in a cell with modes, a place
+/// between them.
+fn is_between_modes(cell: &Cell, first: u32, value: f64) -> bool {
+    let mut before: Vec<f64> = cell.values(cell.start, first).map(|it| it.value).collect();
+    before.sort_by(f64::total_cmp);
+    let mut gaps: Vec<f64> = before.windows(2).map(|it| it[1] - it[0]).collect();
+    // Each value's distance to its nearest neighbour: the smaller of the gaps beside it.
+    let mut nearest: Vec<f64> = (0..before.len())
+        .map(|at| {
+            let gap = |at: Option<usize>| at.and_then(|at| gaps.get(at)).copied().unwrap_or(f64::INFINITY);
+            gap(at.checked_sub(1)).min(gap(Some(at)))
+        })
+        .collect();
+    let distance = before.iter().map(|it| (it - value).abs()).fold(f64::INFINITY, f64::min);
+    let usual = scatter::median(&mut gaps).unwrap_or(f64::INFINITY);
+    nearest.sort_by(f64::total_cmp);
+    let large = nearest.get(nearest.len() * 9 / 10).copied().unwrap_or(f64::INFINITY);
+    distance > (MIN_GROUP_SHARE * cell.whole).max(2.0 * large).max(4.0 * usual)
 }
 
 /// The scatter that the median of a group has, if its cells scatter independently.

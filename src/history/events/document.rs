@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use super::open::{Class, Found};
 use super::state::{RunFacts, State};
 use crate::history::cause::find_cause;
+use crate::history::commits::CommitOrder;
 use crate::history::event::{
     Description, Direction, Event, GroupScatter, Moved, MovedCell, Range, Size, State as Stage, Stream, StreamName,
     Unit,
@@ -38,12 +39,12 @@ pub(super) fn stream(state: &State, name: &StreamName) -> Stream {
 }
 
 /// Returns the events of a stream, oldest first.
-pub(super) fn events(state: &State, found: &[Found], name: &StreamName) -> Vec<Event> {
+pub(super) fn events(state: &State, found: &[Found], name: &StreamName, commits: &CommitOrder) -> Vec<Event> {
     let mut order: Vec<&Found> = found.iter().filter(|it| !it.cells.is_empty()).collect();
     order.sort_by_key(|it| (it.first, it.class));
     let mut events: Vec<Event> = Vec::new();
     for found in order {
-        let mut event = make(state, found, name);
+        let mut event = make(state, found, name, commits);
         // A second event of the same range, found later, is another one.
         let same = events.iter().filter(|it| it.id.starts_with(&event.id)).count();
         if same > 0 {
@@ -54,9 +55,11 @@ pub(super) fn events(state: &State, found: &[Found], name: &StreamName) -> Vec<E
     events
 }
 
-fn make(state: &State, found: &Found, name: &StreamName) -> Event {
+fn make(state: &State, found: &Found, name: &StreamName, commits: &CommitOrder) -> Event {
     let (cause, evidence) = find_cause(&found.evidence);
     let (good, bad) = (&state.runs[found.good as usize], &state.runs[found.first as usize]);
+    let ends = good.name.commit.as_deref().zip(bad.name.commit.as_deref());
+    let between = ends.and_then(|(good, bad)| commits.count_between(good, bad));
     let cells = cells(state, found);
     Event {
         id: id(state, found, name),
@@ -66,11 +69,7 @@ fn make(state: &State, found: &Found, name: &StreamName) -> Event {
         cause,
         evidence,
         direction: direction(&cells),
-        range: Range {
-            good: good.name.clone(),
-            bad: bad.name.clone(),
-            commits: good.position.zip(bad.position).and_then(|(good, bad)| bad.checked_sub(good)),
-        },
+        range: Range { good: good.name.clone(), bad: bad.name.clone(), commits: between },
         description: describe(state, found),
         sizes: sizes(&cells),
         cells,

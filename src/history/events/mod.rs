@@ -18,6 +18,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use super::commits::CommitOrder;
 use super::event::{Event, Events, RunName, SCHEMA, State as Stage, StreamName};
 use super::kept::{KeptRun, Subject};
 
@@ -55,8 +56,8 @@ impl Detector {
 
     /// Returns the events so far, oldest first.
     #[must_use]
-    pub fn events(&self, name: &StreamName) -> Vec<Event> {
-        document::events(&self.state, &self.search.found, name)
+    pub fn events(&self, name: &StreamName, commits: &CommitOrder) -> Vec<Event> {
+        document::events(&self.state, &self.search.found, name, commits)
     }
 
     /// Returns what was searched.
@@ -82,25 +83,19 @@ impl Detector {
     }
 }
 
-/// The order of runs on the axis: by their commits, those of one commit by time. A run whose commit has no known
-/// position stands after the runs that were measured before it.
+/// The order of runs on the axis: by their commits, those of one commit by time. A run whose commit has no place among
+/// the commits stands after the runs that were measured before it.
 #[must_use]
-pub fn order(runs: &[(RunName, &KeptRun)]) -> Vec<usize> {
+pub fn order(runs: &[(RunName, &KeptRun)], commits: &CommitOrder) -> Vec<usize> {
     let mut by_time: Vec<usize> = (0..runs.len()).collect();
-    let time = |it: usize| (runs[it].1.header.started_seconds, &runs[it].0.stem);
-    by_time.sort_by_key(|&it| time(it));
-    let mut position = 0;
-    let mut positions = vec![0; runs.len()];
+    by_time.sort_by_key(|&it| (runs[it].1.header.started_seconds, &runs[it].0.stem));
+    let mut rank = 0;
+    let mut ranks = vec![0; runs.len()];
     for &it in &by_time {
-        position = runs[it].1.header.commit.as_ref().and_then(|it| it.position).unwrap_or(position);
-        positions[it] = position;
+        rank = runs[it].1.header.commit.as_ref().and_then(|it| commits.rank(&it.id)).unwrap_or(rank);
+        ranks[it] = rank;
     }
-    let commit = |it: usize| runs[it].1.header.commit.as_ref().map(|it| (it.seconds, &it.id));
-    by_time.sort_by(|&a, &b| {
-        let known = |it: usize| runs[it].1.header.commit.as_ref().is_some_and(|it| it.position.is_some());
-        let tie = if known(a) && known(b) { commit(a).cmp(&commit(b)) } else { std::cmp::Ordering::Equal };
-        positions[a].cmp(&positions[b]).then(tie).then_with(|| time(a).cmp(&time(b)))
-    });
+    by_time.sort_by_key(|&it| ranks[it]);
     by_time
 }
 
@@ -116,7 +111,7 @@ pub fn stream_of(run: &KeptRun) -> StreamName {
 
 /// Finds the events of a history. The runs come in any order; those of one commit and machine class are replicates.
 #[must_use]
-pub fn find_events(runs: &[(RunName, &KeptRun)]) -> Events {
+pub fn find_events(runs: &[(RunName, &KeptRun)], commits: &CommitOrder) -> Events {
     let mut streams: BTreeMap<StreamName, Vec<(RunName, &KeptRun)>> = BTreeMap::new();
     for (name, run) in runs {
         streams.entry(stream_of(run)).or_default().push((name.clone(), *run));
@@ -124,11 +119,11 @@ pub fn find_events(runs: &[(RunName, &KeptRun)]) -> Events {
     let (mut searched, mut events) = (Vec::new(), Vec::new());
     for (name, runs) in streams {
         let mut detector = Detector::default();
-        for at in order(&runs) {
+        for at in order(&runs, commits) {
             detector.append(runs[at].0.clone(), runs[at].1);
         }
         searched.push(detector.stream(&name));
-        events.extend(detector.events(&name));
+        events.extend(detector.events(&name, commits));
     }
     collect(searched, events)
 }

@@ -107,12 +107,18 @@ pub(super) struct Pool {
     pub(super) degrees_of_freedom: f64,
 }
 
+/// Degrees of freedom of the pools of a regime, and the median of their scatters.
+#[derive(Default)]
+struct RegimeScatter {
+    share: Option<f64>,
+    degrees_of_freedom: f64,
+}
+
 /// What is known of a run beside its values.
 pub(super) struct RunFacts {
     pub(super) name: RunName,
     pub(super) seconds: u64,
     pub(super) boot: Option<String>,
-    pub(super) position: Option<u64>,
     pub(super) dirty: bool,
     /// Microcode, kernel, .. by name.
     pub(super) axis: Vec<(&'static str, String)>,
@@ -131,7 +137,6 @@ impl RunFacts {
             name,
             seconds: header.started_seconds,
             boot: header.boot_id.clone(),
-            position: header.commit.as_ref().and_then(|it| it.position),
             dirty: header.commit.as_ref().is_some_and(|it| it.dirty == Some(true)),
             axis: vec![
                 ("microcode", known(&machine.microcode)),
@@ -188,6 +193,7 @@ pub(super) struct State {
     pub(super) pools: Vec<Pool>,
     pub(super) axis: Vec<AxisChange>,
     pub(super) references: VecDeque<(u32, References)>,
+    regimes: HashMap<Arc<str>, RegimeScatter>,
     cell_of: HashMap<Subject, usize>,
     group_of: HashMap<Names, usize>,
     pool_of: HashMap<(String, Arc<str>), usize>,
@@ -339,15 +345,35 @@ impl State {
             let runs: f64 = cells().map(|it| it.values.len().saturating_sub(1) as f64).sum();
             pool.degrees_of_freedom = runs / 3.0;
         }
+        self.learn_regimes();
         for cell in &mut self.cells {
-            let pooled = self.pools[cell.pool].share.unwrap_or(MIN_SCATTER);
+            let pool = &self.pools[cell.pool];
+            let regime = self.regimes.get(&pool.regime).and_then(|it| it.share);
+            // A mechanism of few cells has the scatter of its regime.
+            let known = pool.share.filter(|_| pool.degrees_of_freedom >= scatter::MIN_DEGREES_OF_FREEDOM);
+            let pooled = known.or(regime).unwrap_or(MIN_SCATTER);
             cell.scatter = scatter::moderate(cell.own_scatter, cell.values.len(), pooled).max(MIN_SCATTER);
         }
     }
 
     /// Whether the scatter of a cell's mechanism and regime is still learnt.
     pub(super) fn is_learning(&self, cell: &Cell) -> bool {
-        self.pools[cell.pool].degrees_of_freedom < scatter::MIN_DEGREES_OF_FREEDOM
+        let pool = &self.pools[cell.pool];
+        let regime = self.regimes.get(&pool.regime).map_or(0.0, |it| it.degrees_of_freedom);
+        pool.degrees_of_freedom.max(regime) < scatter::MIN_DEGREES_OF_FREEDOM
+    }
+
+    fn learn_regimes(&mut self) {
+        let mut shares: HashMap<Arc<str>, (Vec<f64>, f64)> = HashMap::new();
+        for pool in &self.pools {
+            let regime = shares.entry(Arc::clone(&pool.regime)).or_default();
+            regime.0.extend(pool.share);
+            regime.1 += pool.degrees_of_freedom;
+        }
+        for (regime, (mut shares, degrees_of_freedom)) in shares {
+            let share = scatter::median(&mut shares);
+            self.regimes.insert(regime, RegimeScatter { share, degrees_of_freedom });
+        }
     }
 
     /// Computes the medians of groups again for the runs from `from` on: of all groups, or of those of some cells.
