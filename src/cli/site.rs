@@ -110,9 +110,8 @@ fn find_reports(site: &Path, folder: &Path) -> Result<BTreeMap<String, String>, 
         CliError::Usage(format!("{message}; copy {} there", reason(&folder.display().to_string())))
     };
     let whole = |path: &Path| path.canonicalize().ok();
-    let inside = whole(folder).zip(whole(site)).and_then(|(folder, site)| {
-        folder.strip_prefix(&site).map(Path::to_owned).ok()
-    });
+    let inside =
+        whole(folder).zip(whole(site)).and_then(|(folder, site)| folder.strip_prefix(&site).map(Path::to_owned).ok());
     let inside = inside.ok_or_else(outside)?;
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder)?.filter_map(Result::ok).take(MAX_REPORTS) {

@@ -201,11 +201,7 @@ fn place_by_time(commits: &mut Vec<OrderedCommit>, open: &[&(Commit, u64)], has_
     }
 }
 
-fn finish(
-    mut commits: Vec<OrderedCommit>,
-    measured: &[(Commit, u64)],
-    mut notes: Vec<String>,
-) -> CommitOrder {
+fn finish(mut commits: Vec<OrderedCommit>, measured: &[(Commit, u64)], mut notes: Vec<String>) -> CommitOrder {
     let started: HashMap<&str, u64> = measured.iter().map(|(commit, first)| (commit.id.as_str(), *first)).collect();
     let time = |commit: &Commit| {
         let by_run = || started.get(commit.id.as_str()).and_then(|first| i64::try_from(*first).ok());

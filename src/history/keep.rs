@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use super::kept::{
-    CellName, Commit, CoreState, Header, KernelName, KeptCell, KeptCheck, KeptFloor, KeptKernel, KeptMode, KeptRun,
-    KeptTool, KeptValue, KeptWorkload,
+    CellName, Commit, CoreState, Header, KeptCell, KeptCheck, KeptFloor, KeptKernel, KeptMode, KeptRun, KeptTool,
+    KeptValue, KeptWorkload, KernelName,
 };
 use super::machine_class::machine_class;
 use super::names::Names;

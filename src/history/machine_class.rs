@@ -49,8 +49,7 @@ pub fn machine_class(machine: &Machine, environment: &[Check]) -> String {
     let hypervisor =
         machine.virtualised.as_deref().map_or_else(|| BARE_METAL.to_owned(), |name| short(name, &HYPERVISORS));
     let threads = machine.threads_per_core.or_else(|| threads_by_check(environment));
-    let [family, model, stepping] =
-        [machine.cpu_family, machine.cpu_model_number, machine.cpu_stepping].map(number);
+    let [family, model, stepping] = [machine.cpu_family, machine.cpu_model_number, machine.cpu_stepping].map(number);
     format!("{vendor}-{family}-{model}-{stepping}-{hypervisor}-smt{}", number(threads))
 }
 

@@ -14,7 +14,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::aliases::{Aliases, AliasError};
+use super::aliases::{AliasError, Aliases};
 use super::kept::{Header, KeptRun};
 use super::machine_class::is_machine_class;
 use super::names::Names;

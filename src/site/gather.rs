@@ -45,8 +45,11 @@ impl Gatherer {
     /// Adds a run: those of a stream in the order of its axis. `stem` is the name of its file without the extension.
     pub fn add(&mut self, stem: &str, run: &KeptRun) {
         let header = run.header.clone();
-        let name =
-            StreamName { machine_class: header.machine_class.clone(), suite: header.suite.clone(), preset: header.preset.clone() };
+        let name = StreamName {
+            machine_class: header.machine_class.clone(),
+            suite: header.suite.clone(),
+            preset: header.preset.clone(),
+        };
         let stream = self.streams.iter().position(|known| *known == name).unwrap_or_else(|| {
             self.streams.push(name);
             self.streams.len() - 1

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 
 use super::gather::Gatherer;
 use super::model::{Model, Skipped};
@@ -11,6 +13,9 @@ use crate::history::events::{Detector, collect};
 use crate::history::kept::Header;
 use crate::history::names::Names;
 use crate::history::store::{Entry, Store, StoreError};
+
+/// Runs that are read ahead of the search. A run has three megabytes in memory.
+const MAX_READ_AHEAD: usize = 3;
 
 /// A history cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +47,7 @@ pub fn read(
         let new = listing.entries.into_iter().filter(|entry| known.insert(entry.digest));
         entries.extend(new.map(|entry| (store.clone(), entry)));
     }
+    let mut broken = Vec::new();
     let headers: Vec<&Header> = entries.iter().map(|(_, entry)| &entry.header).collect();
     let commits = order(&headers);
     let mut streams: BTreeMap<StreamName, Vec<&(Store, Entry)>> = BTreeMap::new();
@@ -53,19 +59,35 @@ pub fn read(
     for (name, mut runs) in streams {
         sort(&mut runs, &commits);
         let mut detector = Detector::default();
-        for (store, entry) in runs {
-            match store.read(entry, &mut names) {
-                Ok(run) => {
-                    let stem = stem(&entry.path);
-                    gatherer.add(&stem, &run);
-                    detector.append(run_name(stem, &entry.header), &run);
+        // One thread reads ahead while the other searches: the search takes longer.
+        thread::scope(|scope| {
+            let (send, receive) = mpsc::sync_channel(MAX_READ_AHEAD);
+            let (runs, names) = (&runs, &mut names);
+            scope.spawn(move || {
+                for (store, entry) in runs {
+                    if send.send((entry, store.read(entry, names))).is_err() {
+                        return;
+                    }
                 }
-                // The header is whole and the cells are not.
-                Err(error) => skipped.push(skip(store.folder(), &entry.path, error.to_string())),
+            });
+            for (entry, run) in receive {
+                match run {
+                    Ok(run) => {
+                        let stem = stem(&entry.path);
+                        gatherer.add(&stem, &run);
+                        detector.append(run_name(stem, &entry.header), &run);
+                    }
+                    // The header is whole and the cells are not.
+                    Err(error) => broken.push((entry, error.to_string())),
+                }
             }
-        }
+        });
         searched.push(detector.stream(&name));
-        found.extend(detector.events(&name));
+        found.extend(detector.events(&name, &commits));
+    }
+    for (entry, reason) in broken {
+        let folder = folders.iter().find(|folder| entry.path.starts_with(folder));
+        skipped.push(skip(folder.map_or(Path::new(""), PathBuf::as_path), &entry.path, reason));
     }
     let mut events = collect(searched, found);
     accept(&mut events);

@@ -316,11 +316,7 @@ fn first_machine(run: usize) -> usize {
 }
 
 fn stream_name() -> StreamName {
-    StreamName {
-        machine_class: CLASSES[0].0.to_owned(),
-        suite: "pv_ops".to_owned(),
-        preset: "default".to_owned(),
-    }
+    StreamName { machine_class: CLASSES[0].0.to_owned(), suite: "pv_ops".to_owned(), preset: "default".to_owned() }
 }
 
 /// The date of a day since 1970 (Hinnant's algorithm).

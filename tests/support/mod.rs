@@ -133,7 +133,13 @@ pub fn synthetic_with(mechanisms: usize, times: usize) -> Report {
     let regimes = [Regime::Throughput, Regime::Latency, Regime::Pressure].to_vec();
     Report {
         schema: SCHEMA.to_owned(),
-        tool: Tool { name: "pvbench".to_owned(), version: "0.1.0".to_owned(), build: "release".to_owned(), suite: None, rustc: None },
+        tool: Tool {
+            name: "pvbench".to_owned(),
+            version: "0.1.0".to_owned(),
+            build: "release".to_owned(),
+            suite: None,
+            rustc: None,
+        },
         run: Run {
             seed: 0x5eed,
             plan: PlanSummary {

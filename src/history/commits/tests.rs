@@ -3,14 +3,8 @@
 use super::*;
 
 fn header(id: &str, started: u64, fill: impl FnOnce(&mut Commit)) -> Header {
-    let mut commit = Commit {
-        id: id.repeat(40),
-        seconds: None,
-        first_parent: None,
-        position: None,
-        subject: None,
-        dirty: None,
-    };
+    let mut commit =
+        Commit { id: id.repeat(40), seconds: None, first_parent: None, position: None, subject: None, dirty: None };
     fill(&mut commit);
     let mut header: Header = serde_json::from_value(serde_json::json!({
         "suite": "pvbench", "preset": "quick", "machine_class": "a", "machine": {},

@@ -8,7 +8,7 @@ use super::error::RunFileError;
 use super::tags::{self, has, value};
 use super::{MAX_CELLS, MAX_KERNELS, MAX_STRINGS, MAX_TEXT, quantise};
 use crate::history::kept::{
-    CellName, Code, Header, KernelName, KeptCell, KeptKernel, KeptMode, KeptRun, KeptValue, KeptWorkload,
+    CellName, Code, Header, KeptCell, KeptKernel, KeptMode, KeptRun, KeptValue, KeptWorkload, KernelName,
 };
 use crate::history::names::Names;
 use crate::op::InstructionMix;
@@ -275,4 +275,3 @@ impl Decoder<'_> {
         })
     }
 }
-

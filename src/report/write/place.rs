@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::{NewFile, WriteError};
 use super::target::{MAX_LINKS, Target, folder_of, linked};
 use super::temporary;
+use super::{NewFile, WriteError};
 
 /// A file whose bytes are ready to be written to its path.
 pub(super) struct Staged<'a> {

@@ -109,7 +109,7 @@ fn plots(context: &Context, event: &Event, order: &[&Moved]) -> Result<Vec<Trend
     };
     let Some(position) = position_on(context.model, event, machine, &context.positions) else { return Ok(trends) };
     let columns = Columns::around(axis.runs.len(), position, REACH);
-    for key_index in order.iter().filter_map(|it| it.key) {
+    for (it, key_index) in order.iter().filter_map(|it| Some((it, it.key?))) {
         let Some(key) = context.model.keys.get(key_index) else { continue };
         let Some(series) = context.series(machine, key_index) else { continue };
         let id = anchor("e", &[&key_anchor(&class.class, key), &key.subject]);
@@ -128,7 +128,11 @@ fn plots(context: &Context, event: &Event, order: &[&Moved]) -> Result<Vec<Trend
             marks: &axis.marks,
         };
         if let Some(svg) = plot(&drawn, &Axis { columns: &columns, runs: &axis.runs })? {
-            trends.push(Trend { id, caption: clipped(&caption, 160), now: unit(key).to_owned(), svg });
+            let now = match it.before.is_finite() && it.after.is_finite() {
+                true => format!("{} to {} {}", plain(it.before), plain(it.after), it.unit),
+                false => it.unit.to_owned(),
+            };
+            trends.push(Trend { id, caption: clipped(&caption, 160), now, svg });
         }
     }
     Ok(trends)

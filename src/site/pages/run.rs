@@ -16,8 +16,8 @@ pub fn page(context: &Context, frame: &Frame, index: usize) -> Result<Option<Str
     let commit = run.commit.and_then(|commit| model.commits.get(commit));
     let short = commit.map_or_else(String::new, |it| clipped(it.short(), 40));
     let of = if short.is_empty() { String::new() } else { format!(" of {short}") };
-    let name = format!("{}{of}", minute(&run.time));
-    let mut page = DetailPage::new(frame, "run", clipped(&run.stem, 120), format!("Run of {name}"));
+    let heading = format!("Run{of}, {}", minute(&run.time));
+    let mut page = DetailPage::new(frame, "run", clipped(&run.stem, 120), heading);
     if run.is_incomplete {
         page.warnings.push("This run is incomplete. Missing values are unknown, not zero.".to_owned());
     }
