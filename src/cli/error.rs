@@ -93,6 +93,9 @@ pub enum CliError {
     #[error(transparent)]
     #[cfg(feature = "linux")]
     Replay(#[from] ReplayError),
+    /// A history cannot be read or written.
+    #[error(transparent)]
+    History(#[from] super::history::HistoryError),
     /// A samples file cannot be written or read.
     #[error(transparent)]
     Samples(#[from] SamplesError),
@@ -138,6 +141,7 @@ impl CliError {
             CliError::Audit(_) | CliError::Binary(_) | CliError::Join(_) => Exit::Usage,
             CliError::Explain(ExplainError::NoSuchState { .. } | ExplainError::Absent { .. }) => Exit::Usage,
             CliError::Write(error) if error.is_usage() => Exit::Usage,
+            CliError::History(error) => error.exit(),
             #[cfg(feature = "linux")]
             CliError::Linux(error) if error.is_usage() => Exit::Usage,
             #[cfg(feature = "linux")]

@@ -22,6 +22,7 @@ mod explain;
 mod export;
 mod gate;
 mod handshake;
+pub mod history;
 mod inherited;
 #[cfg(feature = "linux")]
 mod linux;
@@ -89,6 +90,9 @@ enum Command {
     /// Write a report in the format of another tool
     #[command(after_help = export::EXAMPLES)]
     Export(export::ExportArgs),
+    /// Keep the runs of a project over its commits
+    #[command(after_help = history::EXAMPLES)]
+    History(history::HistoryArgs),
     /// Print the instructions of one op with a mechanism, decoded
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::ExplainArgs),
@@ -176,6 +180,7 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
         Command::Ab(args) => ab::ab(&args, &suite),
         Command::Site(args) => site::site(&args),
         Command::Export(args) => export::export(&args),
+        Command::History(args) => history::history(&args),
         Command::Explain(args) => explain::explain(&args, &suite),
         Command::Predict(args) => predict::predict(&args),
         #[cfg(feature = "audit")]

@@ -24,7 +24,7 @@ use self::reduce::{PairTolerance, WorkerEstimate, reduce};
 use crate::measure::comparison::{Comparison, Matrix};
 use crate::measure::samples::{Block, LoopSamples, Unavailability};
 use crate::measure::variant::{MechanismState, TreatmentId, Variant};
-use crate::op::{BodyKind, InstructionMix, OpMeta};
+use crate::op::{BodyKind, CodeIdentity, InstructionMix, OpMeta};
 use crate::patch::State;
 use crate::regime::Regime;
 use crate::report::schema::{Cell, CentralRange, Floor, Instructions, RegimeFloor};
@@ -65,6 +65,7 @@ pub struct Estimator {
     instructions: BTreeMap<Key, BTreeMap<Variant, Result<Instructions, String>>>,
     /// Executed instructions by class.
     mixes: BTreeMap<Key, BTreeMap<Variant, InstructionMix>>,
+    codes: BTreeMap<Key, BTreeMap<Variant, CodeIdentity>>,
     /// The treatments without a loop for an op.
     unavailable: BTreeMap<Key, BTreeMap<TreatmentId, Unavailability>>,
 }
@@ -112,6 +113,10 @@ impl Estimator {
             counts.iter().filter_map(|count| Some((count.variant, count.events.clone()?))).collect();
         if !events.is_empty() {
             self.events.insert(key.clone(), events);
+        }
+        let codes: BTreeMap<_, _> = counts.iter().filter_map(|count| Some((count.variant, count.code?))).collect();
+        if !codes.is_empty() {
+            self.codes.entry(key.clone()).or_insert(codes);
         }
         let counted: BTreeMap<_, _> =
             counts.iter().filter_map(|count| Some((count.variant, count.instructions.clone()?))).collect();
@@ -262,6 +267,7 @@ impl Estimator {
                     None => {}
                 }
                 cell.mix = self.mixes.get(&key).and_then(|mixes| mixes.get(&counted)).copied();
+                cell.code = self.codes.get(&key).and_then(|codes| codes.get(&counted)).copied();
                 cell.counters = self.events.get(&key).and_then(|counts| counts.get(&counted)).cloned();
                 fill_cell(&mut cell, comparison, variant, noise.as_ref(), context);
                 cell

@@ -99,8 +99,8 @@ impl Aliases {
                 let name: String = name.chars().take(80).collect();
                 return Err(malformed(format!("{name:?} is no machine class")));
             }
-            if aliases.resolve(to) == from || from == to {
-                return Err(malformed(format!("{from} leads in a circle to itself")));
+            if aliases.follow(from).is_none() {
+                return Err(malformed(format!("{from} leads in a circle")));
             }
         }
         Ok(aliases)
@@ -109,16 +109,21 @@ impl Aliases {
     /// What a class counts as in the end; itself without an alias.
     #[must_use]
     pub fn resolve<'a>(&'a self, class: &'a str) -> &'a str {
+        // A file with a circle was refused.
+        self.follow(class).unwrap_or(class)
+    }
+
+    /// The end of the chain that a class begins; `None` if the chain is a circle.
+    fn follow<'a>(&'a self, class: &'a str) -> Option<&'a str> {
         let mut found = class;
         // As many steps as there are aliases lead out of every chain that is no circle.
-        for _ in 0..self.by_class.len() {
+        for _ in 0..=self.by_class.len() {
             match self.by_class.get(found) {
-                Some(next) if next != class => found = next,
-                Some(_) => return class,
-                None => break,
+                Some(next) => found = next,
+                None => return Some(found),
             }
         }
-        found
+        None
     }
 
     /// Lets the class `from` count as `to`, and keeps all other lines of the file. Returns whether that is new.

@@ -29,6 +29,18 @@ const MAX_DISTANCE_BYTES: usize = (1 << 20) + 3 * 4096 + 5 * LINE_PAIR_BYTES;
 /// Largest address space of all copies in bytes; the distance shrinks to fit.
 const MAX_ROOM_BYTES: usize = 32 << 20;
 
+/// The functions that a bound mechanism reaches through its pointer or vtable, before they are copied.
+pub(super) fn targets(pair: &Pair) -> Vec<usize> {
+    let read = |word: *mut usize| {
+        // SAFETY: the mechanism named this word, and nothing else writes it meanwhile.
+        unsafe { word.read() }
+    };
+    let table = pair.vtable.and_then(|(word, length)| elf_image::constants(read(word), length));
+    // A vtable also has sizes, and a plug-in has functions outside the text.
+    let all = pair.pointer.map(read).into_iter().chain(table.into_iter().flatten().copied());
+    all.filter(|callee| elf_image::is_text(*callee)).collect()
+}
+
 /// The callees of a comparison.
 #[derive(Default)]
 pub struct Callees {

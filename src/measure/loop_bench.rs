@@ -327,7 +327,8 @@ impl LoopBench {
                 let ops = window.passes * window.ops_per_pass;
                 counters.count_per_op(|| window.call(window.passes), ops).into_iter().collect()
             });
-            counts.push(VariantCounts { variant: *variant, instructions: None, mix: None, events });
+            let code = window.copied.as_ref().and_then(|copied| self.loops.identify(copied));
+            counts.push(VariantCounts { variant: *variant, instructions: None, mix: None, code, events });
         }
         let windows = windows.variants.iter().zip(&windows.windows).filter(|(variant, _)| counted(variant));
         for ((_, window), count) in windows.zip(&mut counts) {

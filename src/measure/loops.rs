@@ -5,20 +5,23 @@
 //! The states of a mechanism share one copy, whose sites are rewritten between windows. So a comparison of states has
 //! no bias from layouts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::callees::Callees;
+use super::callees::{self, Callees};
 use super::comparison::Comparison;
 use super::sample_error::SampleError;
 use super::variant::MechanismState;
 use crate::dispatch::CallSequence;
-use crate::op::BodyKind;
+use crate::op::{BodyKind, CodeIdentity};
 use crate::patch::text::serialise;
 use crate::patch::{PatchError, Site, SiteKind, State, Target, Text, rules, site};
 use crate::regime::{COLD_SITES, Loop, SITES};
+use crate::relocate::decode::elf_image;
 use crate::relocate::layout::chain::UnrolledChain;
-use crate::relocate::{CodeError, CodeImage, CodeMemory, Layout, LoopCache, LoopFunction, link};
+use crate::relocate::{
+    CodeError, CodeImage, CodeMemory, Layout, LoopCache, LoopFunction, identity_of_rewritten, link,
+};
 use crate::suite::{OpEntry, Pair};
 
 /// Address space for the copies of one comparison's loops, in bytes. Unwritten pages take no memory.
@@ -54,6 +57,10 @@ pub struct Copied {
     number: usize,
     state: Option<State>,
     code: Vec<(usize, Vec<u8>)>,
+    /// The compiled loop.
+    source: usize,
+    /// The compiled bodies that it reaches, and the functions that its pointers lead to.
+    callees: Vec<usize>,
 }
 
 /// The loop of a variant, or the reason for its absence.
@@ -119,6 +126,10 @@ impl Loops {
             pairs.iter().map(|pair| self.check_availability(pair, op, comparison.body)).collect();
         let bound = pairs.iter().zip(&missing).filter(|(_, missing)| missing.is_none()).map(|(pair, _)| *pair);
         bound.clone().for_each(|pair| (pair.bind)(comparison.body));
+        let original = op.target(comparison.body);
+        let reached = |pair: &Pair| [callees::targets(pair), vec![original.body, original.saving]].concat();
+        // Pointers lead to copies once the callees are placed.
+        let reached: Vec<Vec<usize>> = pairs.iter().map(|pair| reached(pair)).collect();
         // In regimes with changing targets, the callees get separate copies.
         if let (Ok(memory), None) = (&mut self.memory, comparison.regime.targets()) {
             // A trampoline that no call uses here may lead to the other body, and would change the decoded callees.
@@ -130,14 +141,15 @@ impl Loops {
             self.callees.place(op, comparison, bound, trampolines.map(|site| site.address), memory)?;
         }
         let inline = find("inline")?;
-        let baseline = [self.copy(inline, comparison)?.0, self.copy(inline, comparison)?.0];
+        let mut baseline = [self.copy(inline, comparison)?.0, self.copy(inline, comparison)?.0];
+        baseline.iter_mut().for_each(|copied| copied.callees = vec![original.body, original.saving]);
         let mut target = op.target(comparison.body);
         for body in [&mut target.body, &mut target.saving] {
             *body = self.callees.relocated(*body as u64).map_or(*body, |copy| copy as usize);
         }
         let mut prepared = Vec::with_capacity(variants.len());
         let mut last: Option<(&str, Copied, Vec<Site>)> = None;
-        for ((variant, pair), missing) in variants.iter().zip(pairs).zip(missing) {
+        for (((variant, pair), missing), reached) in variants.iter().zip(pairs).zip(missing).zip(reached) {
             if let Some(reason) = missing {
                 prepared.push(Prepared::Unavailable(reason));
                 continue;
@@ -170,6 +182,7 @@ impl Loops {
                     }
                 }
             }
+            copied.callees = reached;
             last = Some((&variant.mechanism, copied.clone(), sites.clone()));
             prepared.push(match variant.state {
                 None => Prepared::Loop(copied),
@@ -208,8 +221,26 @@ impl Loops {
         Ok(true)
     }
 
+    /// The identity of a loop's code in its state, and of the code that it reaches. `None` where that cannot be decoded.
+    pub(super) fn identify(&mut self, copied: &Copied) -> Option<CodeIdentity> {
+        // SAFETY: `at` needs a compiled function of this program, and a pair's loop is one.
+        let source = unsafe { self.sources.at(copied.source) }.ok()?;
+        let start = copied.span.start;
+        let pieces = copied.code.iter().filter(|(address, _)| copied.span.contains(address));
+        let pieces = pieces.map(|(address, code)| (address - start, *address, &code[..]));
+        let site = identity_of_rewritten(source.image().identity(), pieces);
+        let mut roots: BTreeSet<usize> = source.branch_targets().map(|target| target as usize).collect();
+        roots.extend(&copied.callees);
+        roots.retain(|root| elf_image::is_text(*root));
+        // SAFETY: `of_callees` needs functions of this program, with 16 mapped bytes before assembly: these are bodies,
+        // targets of bound mechanisms, and targets of calls. Text begins with more than 16 bytes of other code.
+        let body = unsafe { CodeImage::of_callees(&roots) }.ok()?.identity();
+        Some(CodeIdentity { site, body })
+    }
+
     fn copy(&mut self, pair: &Pair, comparison: &Comparison) -> Result<(Copied, Vec<Site>), SampleError> {
         let source = pair.loop_of(comparison.regime).ok_or_else(|| SampleError::NoLoop(comparison.clone()))?;
+        let address = source as *const () as usize;
         self.states.push(None);
         let number = self.states.len() - 1;
         let Ok(memory) = &mut self.memory else {
@@ -222,11 +253,12 @@ impl Loops {
                     number,
                     state: None,
                     code: Vec::new(),
+                    source: address,
+                    callees: Vec::new(),
                 },
                 Vec::new(),
             ));
         };
-        let address = source as *const () as usize;
         // SAFETY: `at` needs a compiled function of this program, and a pair's loop is one.
         let source = unsafe { self.sources.at(address) }?;
         let original = source.span();
@@ -250,7 +282,10 @@ impl Loops {
         // SAFETY: the copy decodes to the same function, and all its references lead to originals or copies.
         let run = unsafe { std::mem::transmute::<*const (), Loop>(start as *const ()) };
         let span = start..start + original.len();
-        Ok((Copied { run, span, targets: None, unrolled, number, state: None, code: Vec::new() }, sites))
+        let code = Vec::new();
+        let copied =
+            Copied { run, span, targets: None, unrolled, number, state: None, code, source: address, callees: Vec::new() };
+        Ok((copied, sites))
     }
 
     /// Copies the callee that `pointer` leads to `count` times, and repeats the copies up to eight. `Ok(Err(reason))`

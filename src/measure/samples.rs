@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::pairs::Pairs;
 use super::variant::{TreatmentId, Variant};
-use crate::op::InstructionMix;
+use crate::op::{CodeIdentity, InstructionMix};
 use crate::stats::surroundings::Surroundings;
 use crate::workload::PARTS;
 
@@ -181,6 +181,9 @@ pub struct VariantCounts {
     /// Workloads have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mix: Option<InstructionMix>,
+    /// Identity of the code; `None` where it cannot be decoded. Workloads have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<CodeIdentity>,
     /// Events by counter name; `None` without counters.
     pub(crate) events: Option<BTreeMap<String, f64>>,
 }

@@ -144,7 +144,7 @@ impl Encoder {
         }
         if let Some(native) = cell.native_cycles {
             parts |= has::NATIVE;
-            let native = native as f32;
+            let native = single(native);
             let is_same = self.native == Some(native);
             self.columns.push(tags::CELL_NATIVE, u64::from(!is_same));
             if !is_same {
@@ -255,9 +255,9 @@ impl Encoder {
         }
         if let Some(placement) = workload.placement_percent {
             parts |= has::NATIVE;
-            self.columns.push_exact(tags::WORKLOAD_PLACEMENT, f64::from(placement as f32));
+            self.columns.push_exact(tags::WORKLOAD_PLACEMENT, f64::from(single(placement)));
         }
-        self.columns.push_exact(tags::WORKLOAD_FLOOR, f64::from(workload.floor_percent as f32));
+        self.columns.push_exact(tags::WORKLOAD_FLOOR, f64::from(single(workload.floor_percent)));
         self.columns.push(tags::WORKLOAD_HAS, parts);
         self.columns.push(tags::WORKLOAD_KERNELS, workload.kernels.len() as u64);
         workload.kernels.iter().for_each(|kernel| self.kernel(kernel));
@@ -296,6 +296,11 @@ fn push_identity(columns: &mut ColumnWriter, tag: u8, list_tag: u8, list: &mut L
     } else {
         columns.push(tag, (list.indices.len() - index) as u64);
     }
+}
+
+/// A number with 24 bits; one that is too large for it becomes the largest.
+fn single(value: f64) -> f32 {
+    (value as f32).clamp(f32::MIN, f32::MAX)
 }
 
 fn limit_code(is_resolved: bool, limit: Option<Limit>) -> u64 {

@@ -184,14 +184,6 @@ fn section(rest: &mut &[u8], max: usize) -> Result<(u8, u8, Vec<u8>), RunFileErr
     Ok((start[0], start[1], section))
 }
 
-#[cfg(debug_assertions)]
-pub fn sizes(run: &KeptRun) -> Vec<(u8, u8, usize, usize)> {
-    encode::sections(run)
-        .unwrap()
-        .into_iter()
-        .map(|(tag, plane, section)| {
-            let framed = [&[tag, plane], &section[..]].concat();
-            (tag, plane, section.len(), compress_to_vec(&framed[..], CompressionLevel::Fastest).len())
-        })
-        .collect()
-}
+
+#[cfg(test)]
+mod tests;

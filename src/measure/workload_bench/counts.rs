@@ -100,7 +100,7 @@ impl WorkloadBench {
             self.set_state(kernel)?;
             let machine = Self::rebuild_machine(&mut self.machine, &mut self.rng)?;
             let mut unit = Unit { run: kernel.run, machine, seed: TRACED_SEED, units: 1 };
-            let mut count = VariantCounts { variant, instructions: None, mix: None, events: None };
+            let mut count = VariantCounts { variant, instructions: None, mix: None, code: None, events: None };
             if let Some(tracer) = &mut tracer {
                 let counted = unit.instructions(tracer).and_then(|once| {
                     unit.units = *traced.get_or_insert(((TRACED_INSTRUCTIONS / once) as u64).max(1));

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use iced_x86::{ConstantOffsets, Instruction};
 
+use super::cache::find_branch_targets;
 use super::{CallGraphNode, CodeImage};
 use crate::relocate::{DecodedFunction, FunctionError};
 
@@ -121,6 +122,11 @@ impl LoopSource {
     #[must_use]
     pub fn head_offset(&self) -> usize {
         self.head
+    }
+
+    /// The functions that it calls or jumps to, by their addresses; those behind pointers are left out.
+    pub fn branch_targets(&self) -> impl Iterator<Item = u64> {
+        find_branch_targets(self.image.function(0))
     }
 
     /// The addresses of the original.
