@@ -134,7 +134,7 @@ fn is_plain(name: &str) -> bool {
 impl From<ReadError> for CliError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Store(error) => CliError::Usage(error.to_string()),
+            ReadError::Store(error) => error.into(),
             ReadError::Json(error) => error.into(),
         }
     }
