@@ -19,9 +19,7 @@ use crate::patch::{PatchError, Site, SiteKind, State, Target, Text, rules, site}
 use crate::regime::{COLD_SITES, Loop, SITES};
 use crate::relocate::decode::elf_image;
 use crate::relocate::layout::chain::UnrolledChain;
-use crate::relocate::{
-    CodeError, CodeImage, CodeMemory, Layout, LoopCache, LoopFunction, identity_of_rewritten, link,
-};
+use crate::relocate::{CodeError, CodeImage, CodeMemory, Layout, LoopCache, LoopFunction, identity_of_rewritten, link};
 use crate::suite::{OpEntry, Pair};
 
 /// Address space for the copies of one comparison's loops, in bytes. Unwritten pages take no memory.
@@ -283,8 +281,17 @@ impl Loops {
         let run = unsafe { std::mem::transmute::<*const (), Loop>(start as *const ()) };
         let span = start..start + original.len();
         let code = Vec::new();
-        let copied =
-            Copied { run, span, targets: None, unrolled, number, state: None, code, source: address, callees: Vec::new() };
+        let copied = Copied {
+            run,
+            span,
+            targets: None,
+            unrolled,
+            number,
+            state: None,
+            code,
+            source: address,
+            callees: Vec::new(),
+        };
         Ok((copied, sites))
     }
 

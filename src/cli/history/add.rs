@@ -66,7 +66,9 @@ fn find_commit(args: &AddArgs) -> Result<Option<Commit>, CliError> {
         Err(CommitError::NoClone { .. } | CommitError::NoGit(_) | CommitError::Unknown { .. })
             if args.commit.is_none() && args.repo.is_none() =>
         {
-            error::warn("no commit is checked out here, so the run is kept without one; name it by --commit and --repo");
+            error::warn(
+                "no commit is checked out here, so the run is kept without one; name it by --commit and --repo",
+            );
             Ok(None)
         }
         Err(error) => Err(CliError::History(error.into())),

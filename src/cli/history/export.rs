@@ -67,4 +67,3 @@ fn write_csv(store: &Store, entries: &[Entry], to: impl Write) -> Result<(), Cli
     }
     Ok(table.finish().map_err(failed)?)
 }
-

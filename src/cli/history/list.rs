@@ -102,8 +102,6 @@ fn table(entries: &[Entry]) -> String {
     let dirty = entries.iter().any(|entry| entry.header.commit.as_ref().is_some_and(|it| it.dirty == Some(true)));
     let note = if dirty { "* files differed from the commit when the run was added\n" } else { "" };
     let number = entries.len();
-    let first = entries.first().map_or_else(String::new, |entry| {
-        format!("; the first is {}", show(&entry.path))
-    });
+    let first = entries.first().map_or_else(String::new, |entry| format!("; the first is {}", show(&entry.path)));
     format!("{lines}{note}{number} {}{first}\n", if number == 1 { "run" } else { "runs" })
 }

@@ -184,6 +184,5 @@ fn section(rest: &mut &[u8], max: usize) -> Result<(u8, u8, Vec<u8>), RunFileErr
     Ok((start[0], start[1], section))
 }
 
-
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use super::super::model::{Key, Series};
 use super::super::names::{Folder, anchor};
 use super::Frame;
 use super::front::regimes;
-use super::series::{Group, HOW_TO_READ, Part, SeriesPage, newest_runs};
+use super::series::{HOW_TO_READ, Part, SeriesPage, newest_runs};
 use super::trends::{CellText, Row, moved_text, over_ops_trend};
 use crate::report::plots::number::{NOTHING, clipped, plain, plural};
 
@@ -88,19 +88,15 @@ fn part(context: &Context, machine: usize, name: &str, keys: &BTreeSet<usize>) -
         }
     }
     let (runs, more_runs) = newest_runs(context, machine);
-    let groups = if trends.is_empty() {
-        Vec::new()
-    } else {
-        vec![Group { title: "Medians over ops".to_owned(), is_open: true, trends }]
-    };
     Ok(Some(Part {
         id: anchor("m", &[class]),
         machine: link,
         note: HOW_TO_READ.to_owned(),
-        changed: Vec::new(),
+        lead_title: "Medians over ops",
+        lead: trends,
         heads,
         rows: table,
-        groups,
+        groups: Vec::new(),
         runs,
         more_runs,
     }))

@@ -17,8 +17,10 @@ pub struct Part {
     pub machine: Link,
     /// How to read it.
     pub note: String,
-    /// Plots of the series that changed.
-    pub changed: Vec<Trend>,
+    /// Heading of the first plots.
+    pub lead_title: &'static str,
+    /// The first plots, above the table: what changed, or the medians.
+    pub lead: Vec<Trend>,
     /// Columns of the table.
     pub heads: Vec<String>,
     /// Rows of the table.
