@@ -48,7 +48,7 @@ impl Folder {
     }
 }
 
-/// A file name for a name: the name itself if it is plain, and otherwise a hash of it. A name of a history is untrusted.
+/// A file name for a name: the name itself if it is plain, otherwise a hash of it. A name of a history is untrusted.
 #[must_use]
 pub fn slug(name: &str) -> String {
     let is_plain = (1..=MAX_PLAIN_CHARS).contains(&name.len())

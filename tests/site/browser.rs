@@ -174,6 +174,9 @@ fn keys_go_from_run_to_run_and_open_one() {
     let Some(mut reader) = Reader::open(60) else { return };
     reader.load("op/pte_val.html");
     reader.tab.wait_for(".trend[tabindex]");
+    // A click on a summary unfolds its plots, also without the script.
+    reader.tab.click("details.ways > summary");
+    assert_eq!(reader.tab.evaluate("document.querySelector('details.ways').open"), true);
     reader.tab.focus(".trend");
     let press = |reader: &mut Reader, key: &str| {
         for kind in ["keyDown", "keyUp"] {

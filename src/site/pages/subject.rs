@@ -60,6 +60,9 @@ pub fn page(context: &Context, frame: &Frame, folder: Folder, name: &str) -> Res
     Ok(page.render()?)
 }
 
+/// The series of a row by regime.
+type ByRegime<'a> = BTreeMap<&'a str, (&'a Key, &'a Series)>;
+
 /// What is shown of a machine.
 fn part(
     context: &Context,
@@ -72,7 +75,7 @@ fn part(
     let Some(link) = context.machine_link(machine) else { return Ok(None) };
     let columns = regimes(own.iter().map(|(key, _)| key.regime.as_str()));
     // Rows in the order of names: mechanism, state, body.
-    let mut rows: BTreeMap<(String, &str), BTreeMap<&str, (&Key, &Series)>> = BTreeMap::new();
+    let mut rows: BTreeMap<(String, &str), ByRegime> = BTreeMap::new();
     for &(key, series) in own {
         rows.entry((key.mechanism_text(), &key.body)).or_default().insert(&key.regime, (key, series));
     }

@@ -77,7 +77,8 @@
     const row = rows.get(new URL(link.getAttribute("href"), location.href).href);
     const value = link.querySelector("title").textContent;
     const lines = [line(value)];
-    if (row) lines.push(...[0, 1].map((cell) => line(...[...row.cells[cell].childNodes].map((n) => n.cloneNode(true)))));
+    const copies = (cell) => [...cell.childNodes].map((node) => node.cloneNode(true));
+    if (row) lines.push(...[0, 1].map((index) => line(...copies(row.cells[index]))));
     box.replaceChildren(...lines);
     box.hidden = false;
     const point = link.getBoundingClientRect();
