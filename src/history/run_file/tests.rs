@@ -7,8 +7,8 @@ use crate::history::kept::*;
 use crate::op::InstructionMix;
 use crate::report::schema::Limit;
 
-/// Mutated files of the usual test. The long one has ten times as many.
-const MUTATIONS: u64 = 10_000;
+/// Mutated files of the usual test. The long one has a hundred times as many.
+const MUTATIONS: u64 = 1_000;
 
 fn header() -> Header {
     let commit = Commit {
@@ -285,11 +285,11 @@ fn read_mutated(count: u64) -> usize {
 #[test]
 fn mutated_files_are_read_or_refused_without_a_panic() {
     let accepted = read_mutated(MUTATIONS);
-    assert!(accepted > 100 && (accepted as u64) < MUTATIONS, "the mutations reach the decoder: {accepted}");
+    assert!(accepted > 20 && (accepted as u64) < MUTATIONS, "the mutations reach the decoder: {accepted}");
 }
 
 #[test]
-#[ignore = "minutes: ten times the mutations"]
+#[ignore = "minutes: a hundred times the mutations"]
 fn a_hundred_thousand_mutated_files_are_read_or_refused_without_a_panic() {
-    read_mutated(10 * MUTATIONS);
+    read_mutated(100 * MUTATIONS);
 }
