@@ -38,6 +38,11 @@ pub struct Gatherer {
     last: Vec<(Arc<CellName>, usize)>,
 }
 
+/// A number that is finite also in half of its bits.
+fn finite(value: Option<f64>) -> Option<f32> {
+    value.map(|value| value as f32).filter(|value| value.is_finite())
+}
+
 /// A value that was not measured.
 const NOTHING: [f32; 2] = [f32::NAN, 0.0];
 
@@ -67,13 +72,14 @@ impl Gatherer {
             let index = self.find_cell(place, &cell.name);
             put(index, cell.overhead);
             self.facts[index] =
-                (cell.floor_cycles.map_or(self.facts[index].0, |floor| floor as f32), cell.limit == Some(Limit::Traps));
+                (finite(cell.floor_cycles).unwrap_or(self.facts[index].0), cell.limit == Some(Limit::Traps));
         }
         for workload in &run.workloads {
             for kernel in &workload.kernels {
                 let index = self.find_kernel(&kernel.name);
                 put(index, kernel.overhead_percent);
-                self.facts[index].0 = kernel.floor_percent.unwrap_or(workload.floor_percent) as f32;
+                let floor = kernel.floor_percent.unwrap_or(workload.floor_percent);
+                self.facts[index].0 = finite(Some(floor)).unwrap_or(0.0);
             }
         }
         let sequence = self.runs.len();

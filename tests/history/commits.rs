@@ -139,7 +139,9 @@ fn folders_of_reports_are_imported_with_the_commits_that_they_are_named_after() 
     let commits: Vec<Option<String>> =
         headers(&case, "h").into_iter().map(|header| header.commit.map(|commit| commit.id)).collect();
     assert_eq!(commits, [Some(ids[0].clone()), Some(ids[1].clone()), None]);
-    assert!(case.done(&["history", "import", "old", "--to", "h", "--repo", "project"]).contains("0 runs added, 3 already"));
+    assert!(
+        case.done(&["history", "import", "old", "--to", "h", "--repo", "project"]).contains("0 runs added, 3 already")
+    );
     fs::create_dir(case.path("empty")).unwrap();
     assert_eq!(case.run(&["history", "import", "empty", "--to", "h"]).status.code(), Some(2));
     assert_eq!(case.run(&["history", "import", "nowhere", "--to", "h"]).status.code(), Some(2));

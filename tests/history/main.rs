@@ -1,9 +1,9 @@
 //! Histories by the command line: real processes, real clones, full disks, killed commands.
 
 mod commits;
-mod store;
 #[path = "../sandbox/mod.rs"]
 mod sandbox;
+mod store;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;

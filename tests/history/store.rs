@@ -54,9 +54,11 @@ fn a_suite_of_ones_own_and_texts_with_markup_are_kept_as_they_are() {
     assert_eq!(case.files("h").len(), 2, "suites of one second stand beside each other");
     let table = case.done(&["history", "list", "--from", "h"]);
     assert!(table.contains("uart") && table.contains("pvbench") && !table.contains('\u{1b}'), "{table}");
-    let json: serde_json::Value = serde_json::from_str(&case.done(&["history", "list", "--from", "h", "--json"])).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&case.done(&["history", "list", "--from", "h", "--json"])).unwrap();
     assert_eq!(json.as_array().unwrap().len(), 2);
-    let models: Vec<&str> = json.as_array().unwrap().iter().filter_map(|it| it["machine"]["cpu_model"].as_str()).collect();
+    let models: Vec<&str> =
+        json.as_array().unwrap().iter().filter_map(|it| it["machine"]["cpu_model"].as_str()).collect();
     assert!(models.contains(&"<script>alert(1)</script>\u{1b}[31m"), "{models:?}");
     assert!(case.files("h").iter().any(|file| &*read(file).workloads[0].name == "<b>load</b>"));
 }
@@ -67,7 +69,8 @@ fn one_bad_report_does_not_keep_the_others_from_being_added() {
     case.report("good/report.json", 1);
     case.report("late/report.json", 2);
     fs::create_dir(case.path("bad")).unwrap();
-    fs::write(case.path("bad/report.json"), r#"{"schema":"pvbench.report/1","tool":{"name":"p","version":"0"}}"#).unwrap();
+    fs::write(case.path("bad/report.json"), r#"{"schema":"pvbench.report/1","tool":{"name":"p","version":"0"}}"#)
+        .unwrap();
     let output = case.run(&["history", "add", "good", "bad", "late", "--to", "h"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("pvbench.report/1"), "{}", stderr(&output));
@@ -160,7 +163,12 @@ fn a_full_disk_leaves_the_history_as_it_was() {
     limited.current_dir(case.folder.path());
     // The signal of the limit is ignored, as a disk sends none.
     // SAFETY: `signal` is a plain system call, which is allowed between fork and exec.
-    unsafe { limited.pre_exec(|| { libc::signal(libc::SIGXFSZ, libc::SIG_IGN); Ok(()) }) };
+    unsafe {
+        limited.pre_exec(|| {
+            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+            Ok(())
+        })
+    };
     let output = limited.output().unwrap();
     assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
     assert_eq!(case.files("h"), before);
