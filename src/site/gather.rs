@@ -30,8 +30,8 @@ pub struct Gatherer {
     streams: Vec<StreamName>,
     runs: Vec<Gathered>,
     keys: Vec<Key>,
-    /// Floor of the newest run that has one, and whether the op traps.
-    facts: Vec<(f32, bool)>,
+    /// By stream and key: floor of the newest run that has one, and whether the op traps.
+    facts: Vec<Vec<(f32, bool)>>,
     by_cell: HashMap<Arc<CellName>, usize>,
     by_kernel: HashMap<Arc<KernelName>, usize>,
     /// The cells of the last run: the next run mostly has the same ones in the same order.
@@ -57,6 +57,7 @@ impl Gatherer {
         };
         let stream = self.streams.iter().position(|known| *known == name).unwrap_or_else(|| {
             self.streams.push(name);
+            self.facts.push(Vec::new());
             self.streams.len() - 1
         });
         let mut values = vec![NOTHING; self.keys.len()];
@@ -71,19 +72,27 @@ impl Gatherer {
         for (place, cell) in run.cells.iter().enumerate() {
             let index = self.find_cell(place, &cell.name);
             put(index, cell.overhead);
-            self.facts[index] =
-                (finite(cell.floor_cycles).unwrap_or(self.facts[index].0), cell.limit == Some(Limit::Traps));
+            self.note(stream, index, finite(cell.floor_cycles), cell.limit == Some(Limit::Traps));
         }
         for workload in &run.workloads {
             for kernel in &workload.kernels {
                 let index = self.find_kernel(&kernel.name);
                 put(index, kernel.overhead_percent);
                 let floor = kernel.floor_percent.unwrap_or(workload.floor_percent);
-                self.facts[index].0 = finite(Some(floor)).unwrap_or(0.0);
+                self.note(stream, index, finite(Some(floor)), false);
             }
         }
         let sequence = self.runs.len();
         self.runs.push(Gathered { stem: stem.to_owned(), stream, sequence, header, values });
+    }
+
+    /// Keeps the floor of a run, if it has one, and whether the op traps.
+    fn note(&mut self, stream: usize, key: usize, floor: Option<f32>, traps: bool) {
+        let facts = &mut self.facts[stream];
+        if key >= facts.len() {
+            facts.resize(key + 1, (0.0, false));
+        }
+        facts[key] = (floor.unwrap_or(facts[key].0), traps);
     }
 
     fn find_cell(&mut self, place: usize, name: &Arc<CellName>) -> usize {
@@ -93,7 +102,6 @@ impl Gatherer {
         let index = self.by_cell.get(name).copied().unwrap_or_else(|| {
             self.by_cell.insert(name.clone(), self.keys.len());
             self.keys.push(cell_key(name));
-            self.facts.push((0.0, false));
             self.keys.len() - 1
         });
         match self.last.get_mut(place) {
@@ -107,7 +115,6 @@ impl Gatherer {
         self.by_kernel.get(name).copied().unwrap_or_else(|| {
             self.by_kernel.insert(name.clone(), self.keys.len());
             self.keys.push(kernel_key(name));
-            self.facts.push((0.0, false));
             self.keys.len() - 1
         })
     }
@@ -177,8 +184,8 @@ fn transpose(model: &Model, gatherer: &mut Gatherer) -> Vec<Series> {
                 machine: stream,
                 values: Vec::new(),
                 errors: Vec::new(),
-                floor: gatherer.facts[key].0,
-                traps: gatherer.facts[key].1,
+                floor: gatherer.facts[stream].get(key).map_or(0.0, |it| it.0),
+                traps: gatherer.facts[stream].get(key).is_some_and(|it| it.1),
             })
             .collect();
         for (position, run) in machine.runs.iter().enumerate() {
