@@ -1,5 +1,10 @@
 //! A history as a table for notebooks: a row per cell and run, and per workload, kernel and run.
 
+#[cfg(feature = "history-parquet")]
+pub mod parquet;
+#[cfg(feature = "history-sqlite")]
+pub mod sqlite;
+
 use std::io::Write;
 
 use super::kept::{Header, KeptRun, KeptValue};
@@ -235,5 +240,55 @@ impl<W: Write> CsvTable<W> {
     /// If the output cannot be written.
     pub fn finish(mut self) -> Result<(), csv::Error> {
         Ok(self.writer.flush()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::kept::{CellName, KeptCell};
+
+    /// A run with a cell.
+    pub(super) fn run() -> KeptRun {
+        let header = serde_json::json!({
+            "suite": "pvbench", "preset": "quick", "machine_class": "amd-25-17-1-kvm-smt2", "machine": {},
+            "tool": { "version": "0", "build": "release" }, "commit": { "id": "0123456789ab", "position": 7 },
+            "started": "2026-11-30T19:17:39Z", "started_seconds": 1, "duration_seconds": 1.0, "seed": 1,
+            "complete": true, "layouts": [], "workers": 1,
+        });
+        let cell = KeptCell {
+            name: std::sync::Arc::new(CellName {
+                op: "save_fl".into(),
+                body: "native".into(),
+                mechanism: "table".into(),
+                state: None,
+                regime: "throughput".into(),
+            }),
+            overhead: Some(KeptValue { value: 1.5, standard_error: 0.25, degrees_of_freedom: 8.0 }),
+            native_cycles: None,
+            floor_cycles: Some(0.5),
+            modes: Vec::new(),
+            instructions: Some(4.0),
+            mix: None,
+            code: Some(crate::op::CodeIdentity { site: 1, body: 2 }),
+            resolved: true,
+            limit: None,
+            absent: None,
+        };
+        KeptRun { header: serde_json::from_value(header).unwrap(), cells: vec![cell], workloads: Vec::new() }
+    }
+
+    #[test]
+    fn a_row_has_a_field_per_column_and_absent_numbers_are_empty() {
+        let mut text = Vec::new();
+        let mut table = CsvTable::new(&mut text).unwrap();
+        table.add(&run()).unwrap();
+        table.finish().unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(
+            text.lines().last().unwrap(),
+            "2026-11-30T19:17:39Z,0123456789ab,7,amd-25-17-1-kvm-smt2,,pvbench,quick,save_fl,,native,table,,throughput,,\
+             cycles,1.5,0.25,8,,0.5,4,00000001-00000002,true,"
+        );
     }
 }

@@ -224,6 +224,34 @@ pub fn file(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     write_all(&[(path.to_owned(), bytes)])
 }
 
+/// Writes a large file piece by piece: `fill` gets a temporary file in its folder, which is renamed at the end. A pipe or
+/// device gets what `fill` wrote.
+///
+/// # Errors
+/// That of `fill`, or a [`WriteError`]; the old file is untouched.
+pub(crate) fn filled<E: From<WriteError>>(
+    path: &Path,
+    fill: impl FnOnce(&mut tempfile::NamedTempFile) -> Result<(), E>,
+) -> Result<(), E> {
+    let target = target::of(path)?;
+    let file = match &target {
+        Target::File(file) => file.clone(),
+        Target::Stream(_) | Target::Descriptor(_) => std::env::temp_dir().join("pvbench"),
+    };
+    let folder = target::folder_of(&file);
+    let failed = |source| WriteError::File { path: path.to_owned(), source };
+    place::make_folder(folder).map_err(|source| WriteError::Folder { path: folder.to_owned(), source })?;
+    temporary::remove_stale(folder);
+    let mut temporary = temporary::file(folder).map_err(failed)?;
+    fill(&mut temporary)?;
+    Ok(match target {
+        Target::File(file) => {
+            place::persist(temporary, &file).map_err(failed).and_then(|()| place::sync_folder(folder))
+        }
+        stream => place::copy(temporary, &stream).map_err(failed),
+    }?)
+}
+
 /// What [`new_file`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NewFile {

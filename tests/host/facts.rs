@@ -4,7 +4,8 @@ use super::*;
 
 #[test]
 fn a_machine_is_read_from_the_files_of_its_root() {
-    let made = Made::fit().guest().probed(|probes| probes.cpu.tsc_hz = Some(1_000));
+    let boot = ("proc/sys/kernel/random/boot_id", "6f1c2d0a-5f0e-4b57-9c8e-1f2a3b4c5d6e\n");
+    let made = Made::fit().guest().with(boot.0, boot.1).probed(|probes| probes.cpu.tsc_hz = Some(1_000));
     let machine = Machine::read_with(&made.root(), &made.probes.cpu);
     let json = serde_json::to_string_pretty(&machine).expect("JSON");
     assert_eq!(
@@ -16,6 +17,8 @@ fn a_machine_is_read_from_the_files_of_its_root() {
   "cpu_model_number": 17,
   "cpu_stepping": 1,
   "microcode": "0xa101148",
+  "threads_per_core": 1,
+  "boot_id": "6f1c2d0a-5f0e-4b57-9c8e-1f2a3b4c5d6e",
   "cpus_online": 2,
   "cpus_allowed": [
     0,

@@ -81,18 +81,16 @@ fn step_of_group(state: &State, index: usize, group: &Group) -> Option<GroupStep
     if (new - old).abs() < MIN_GROUP_SHARE {
         return None;
     }
-    // A group that was on the new side before has two modes: only their shares can tell.
     let bound = f64::midpoint(old, new);
     let beyond = |values: &[f64]| values.iter().filter(|&&it| (it > bound) == (new > bound)).count();
     let seen = beyond(&values[..first]);
-    if seen > 0 {
+    // A group that was on the new side before has two modes: only their shares can tell, and so in a group whose cells
+    // are where they had been.
+    if seen > 0 || !is_coherent(state, group, rows[first].run, new > old, &|it| state.cells[it].start) {
         let ln = scatter::ln_exchangeable(seen, first, beyond(&values[first..]), values.len() - first);
         if ln > -(RUNS_PER_FALSE_EVENT * state.groups.len() as f64).ln() {
             return None;
         }
-    }
-    if !is_coherent(state, group, rows[first].run, new > old) {
-        return None;
     }
     let score = (new - old).abs() / scatter * (group.cells.len() as f64).sqrt();
     Some(GroupStep { group: index, first: rows[first].run, score })
@@ -100,40 +98,28 @@ fn step_of_group(state: &State, index: usize, group: &Group) -> Option<GroupStep
 
 /// Whether enough cells of a group are where they were not before, on the same side. Where cells have modes, the median
 /// over them can move because some of them change places; then they are where they had been.
-fn is_coherent(state: &State, group: &Group, first: u32, up: bool) -> bool {
+///
+/// `start` has the first run of the level of a cell before.
+pub(super) fn is_coherent(state: &State, group: &Group, first: u32, up: bool, start: &dyn Fn(usize) -> u32) -> bool {
     let (mut new_places, mut all) = (0, 0);
-    for cell in group.cells.iter().map(|&it| &state.cells[it]).filter(|it| it.start < first) {
+    for &index in group.cells.iter().filter(|&&it| start(it) < first) {
+        let (cell, start) = (&state.cells[index], start(index));
         let Some((after, _)) = cell.median(first, u32::MAX) else { continue };
-        let Some((before, runs)) = cell.median(cell.start, first) else { continue };
+        let Some((before, runs)) = cell.median(start, first) else { continue };
         all += 1;
         let least = (CELL_SCATTERS * cell.scatter).max(MIN_GROUP_SHARE / 2.0) * cell.whole;
-        let has_moved = (after > before) == up && (after - before).abs() >= least;
-        let bound = f64::midpoint(before, after);
-        let seen = cell.values(cell.start, first).filter(|it| (it.value > bound) == up).count();
-        let is_new = has_moved && seen <= runs / RUNS_PER_OUTLIER;
-        new_places += usize::from(is_new || is_between_modes(cell, first, after));
+        if (after > before) != up || (after - before).abs() < least {
+            continue;
+        }
+        let mut values: Vec<f64> = cell.values(start, first).map(|it| it.value).collect();
+        values.sort_by(f64::total_cmp);
+        // One run in sixteen may have been anywhere; what the others spread over, a step must exceed clearly.
+        let outliers = runs / RUNS_PER_OUTLIER;
+        let beyond = if up { after - values[runs - 1 - outliers] } else { values[outliers] - after };
+        let spread = values[runs - 1 - outliers.min(runs - 1)] - values[outliers.min(runs - 1)];
+        new_places += usize::from(beyond > spread.max(0.0));
     }
-    all >= MIN_GROUP && new_places as f64 >= MIN_COHERENT_SHARE * all as f64
-}
-
-/// Whether a value is farther from every value before than these are from one another: in a cell with modes, a place
-/// between them.
-fn is_between_modes(cell: &Cell, first: u32, value: f64) -> bool {
-    let mut before: Vec<f64> = cell.values(cell.start, first).map(|it| it.value).collect();
-    before.sort_by(f64::total_cmp);
-    let mut gaps: Vec<f64> = before.windows(2).map(|it| it[1] - it[0]).collect();
-    // Each value's distance to its nearest neighbour: the smaller of the gaps beside it.
-    let mut nearest: Vec<f64> = (0..before.len())
-        .map(|at| {
-            let gap = |at: Option<usize>| at.and_then(|at| gaps.get(at)).copied().unwrap_or(f64::INFINITY);
-            gap(at.checked_sub(1)).min(gap(Some(at)))
-        })
-        .collect();
-    let distance = before.iter().map(|it| (it - value).abs()).fold(f64::INFINITY, f64::min);
-    let usual = scatter::median(&mut gaps).unwrap_or(f64::INFINITY);
-    nearest.sort_by(f64::total_cmp);
-    let large = nearest.get(nearest.len() * 9 / 10).copied().unwrap_or(f64::INFINITY);
-    distance > (MIN_GROUP_SHARE * cell.whole).max(2.0 * large).max(4.0 * usual)
+    all > 0 && new_places as f64 >= MIN_COHERENT_SHARE * all as f64
 }
 
 /// The scatter that the median of a group has, if its cells scatter independently.

@@ -54,6 +54,8 @@ pub(super) struct Found {
     pub(super) residual: BTreeSet<usize>,
     pub(super) evidence: Evidence,
     trigger: Option<usize>,
+    /// Cells that moved in the first run and are back: they are not looked at again.
+    back: BTreeSet<usize>,
 }
 
 /// The events of a stream.
@@ -187,6 +189,7 @@ impl Found {
             residual: BTreeSet::new(),
             evidence: Evidence::default(),
             trigger: None,
+            back: BTreeSet::new(),
         }
     }
 
@@ -197,7 +200,7 @@ impl Found {
         for (index, cell) in state.cells.iter().enumerate() {
             let held = self.cells.get(&index);
             let start = held.map_or(cell.start, |it| it.old_start);
-            if start >= self.first || held.is_none() && cell.start >= self.first {
+            if self.back.contains(&index) || start >= self.first || held.is_none() && cell.start >= self.first {
                 continue;
             }
             let Some(it) = measure_move(cell, start, self.first) else { continue };
@@ -207,7 +210,15 @@ impl Found {
                 moves.insert(index, it);
             }
         }
-        let (mut parts, rest) = cover(&state.groups, &moved, &could);
+        let (mut parts, mut rest) = cover(&state.groups, &moved, &could);
+        // In one run, many cells are in another one of their modes.
+        let start = |index: usize| self.cells.get(&index).map_or(state.cells[index].start, |it| it.old_start);
+        let is_new =
+            |it: &Chosen, up: bool| candidate::is_coherent(state, &state.groups[it.group], self.first, up, &start);
+        let (new, old): (Vec<Chosen>, Vec<Chosen>) =
+            parts.into_iter().partition(|it| is_new(it, true) || is_new(it, false));
+        parts = new;
+        rest.extend(old.iter().flat_map(|it| &state.groups[it.group].cells).filter(|it| moved.contains(it)));
         if parts.is_empty()
             && let Some(group) = trigger.or(self.trigger)
         {
@@ -283,6 +294,9 @@ impl Found {
 
     fn review_time(&mut self, state: &mut State, last: u32) {
         let shows = |run: u32| self.shows(state, run);
+        let Some(_) = shows(last) else { return };
+        self.drop_parts_that_are_back(state, last);
+        let shows = |run: u32| self.shows(state, run);
         let Some(shows_now) = shows(last) else { return };
         let shown: Vec<bool> = (self.first..=last).filter_map(shows).collect();
         let yes = shown.iter().filter(|it| **it).count();
@@ -309,11 +323,42 @@ impl Found {
         }
     }
 
+    /// Where some parts of the description are back at the old level and others are not, goes on without those.
+    fn drop_parts_that_are_back(&mut self, state: &mut State, last: u32) {
+        let is_back = |part: &Chosen| {
+            let cells = &state.groups[part.group].cells;
+            let of_part = |index: &usize| cells.contains(index);
+            self.shows_in(state, last, &of_part) == Some(false)
+        };
+        let (back, there): (Vec<Chosen>, Vec<Chosen>) = self.parts.iter().partition(|it| is_back(it));
+        if there.is_empty() || back.is_empty() {
+            return;
+        }
+        let in_parts =
+            |parts: &[Chosen], index: &usize| parts.iter().any(|it| state.groups[it.group].cells.contains(index));
+        let dropped: Vec<(usize, u32)> = self
+            .cells
+            .iter()
+            .filter(|(index, _)| in_parts(&back, index) && !in_parts(&there, index))
+            .map(|(&index, held)| (index, held.old_start))
+            .collect();
+        for (index, _) in &dropped {
+            self.cells.remove(index);
+            self.back.insert(*index);
+        }
+        self.parts = there;
+        self.give_back(state, &dropped);
+    }
+
     /// Whether a run shows the event: most of its cells are nearer to the new level than to the old one. `None` if the
     /// run lacks them.
     fn shows(&self, state: &State, run: u32) -> Option<bool> {
+        self.shows_in(state, run, &|_| true)
+    }
+
+    fn shows_in(&self, state: &State, run: u32, of: &dyn Fn(&usize) -> bool) -> Option<bool> {
         let mut parts: Vec<f64> = Vec::new();
-        for (&index, held) in &self.cells {
+        for (&index, held) in self.cells.iter().filter(|it| of(it.0)) {
             let value = state.cells[index].values(run, run + 1).next();
             if let (Some(value), Some(after), Some(it)) = (value, held.first_after, held.moved) {
                 parts.push((value.value - it.before) / (after - it.before));

@@ -102,6 +102,19 @@ fn write_temporary(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     Ok(file)
 }
 
+/// Stores a whole temporary file on the disk, and renames it.
+pub(super) fn persist(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    // A writer of its own may have opened the path: the file is synchronised, not the descriptor.
+    sync(file.as_file())?;
+    file.persist(path).map(drop).map_err(|refused| refused.error)
+}
+
+/// Copies a whole temporary file to a pipe or device.
+pub(super) fn copy(mut file: NamedTempFile, target: &Target) -> io::Result<()> {
+    file.rewind()?;
+    io::copy(&mut file, &mut open(target)?).map(drop)
+}
+
 /// Writes a file under a name that is not taken, by way of a temporary file in the same folder.
 pub(super) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<NewFile> {
     match write_temporary(path, bytes)?.persist_noclobber(path) {
