@@ -287,7 +287,8 @@ mod tests {
         let text = String::from_utf8(text).unwrap();
         assert_eq!(
             text.lines().last().unwrap(),
-            "2026-11-30T19:17:39Z,0123456789ab,7,amd-25-17-1-kvm-smt2,,pvbench,quick,save_fl,,native,table,,throughput,,\
+            "2026-11-30T19:17:39Z,0123456789ab,7,amd-25-17-1-kvm-smt2,,pvbench,quick,save_fl,,native,table,,\
+             throughput,,\
              cycles,1.5,0.25,8,,0.5,4,00000001-00000002,true,"
         );
     }

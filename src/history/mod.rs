@@ -5,8 +5,8 @@
 //! ```
 //!
 //! A [`store`] is a folder with a small file per run ([`run_file`]), named by its content. A kept run has what a
-//! comparison over time needs of a report, and the facts that explain a change ([`kept`]). Its commit comes from a clone
-//! ([`commit`]), and commits are ordered by their first parents ([`commits`]).
+//! comparison over time needs of a report, and the facts that explain a change ([`kept`]). Its commit comes from a
+//! clone ([`commit`]), and commits are ordered by their first parents ([`commits`]).
 
 pub mod aliases;
 pub mod cause;

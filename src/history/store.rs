@@ -36,7 +36,7 @@ const MAX_FILES: usize = 100_000;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// There is no history in the folder.
-    #[error("{}: no history is here; `pvbench history add REPORT.json --to {}` begins one", path.display(), path.display())]
+    #[error("{at}: no history is here; `pvbench history add REPORT.json --to {at}` begins one", at = path.display())]
     Missing {
         /// The folder.
         path: PathBuf,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::columns::ColumnReader;
 use super::encode::{MAX_UNITS, UNITS_PER_INSTRUCTION};
 use super::error::RunFileError;
+use super::identities::{Context, Identities};
 use super::tags::{self, has, value};
 use super::{MAX_CELLS, MAX_KERNELS, MAX_STRINGS, MAX_TEXT, quantise};
 use crate::history::kept::{
@@ -32,7 +33,7 @@ pub(super) fn run(
     if count > MAX_CELLS {
         return Err(RunFileError::TooLarge { what: "number of cells", max: MAX_CELLS });
     }
-    let (mut sites, mut bodies) = (Vec::new(), Vec::new());
+    let (mut sites, mut bodies) = (Identities::default(), Identities::default());
     let cells = (0..count).map(|_| decoder.cell(&mut sites, &mut bodies)).collect::<Result<_, _>>()?;
     let count = decoder.columns.left(tags::WORKLOAD_HAS);
     let workloads = (0..count).map(|_| decoder.workload()).collect::<Result<_, _>>()?;
@@ -81,8 +82,12 @@ struct Decoder<'a> {
 }
 
 impl Decoder<'_> {
+    fn text_index(&mut self, tag: u8) -> Result<usize, RunFileError> {
+        self.columns.next_below(tag, self.texts.len())
+    }
+
     fn text(&mut self, tag: u8) -> Result<Arc<str>, RunFileError> {
-        let index = self.columns.next_below(tag, self.texts.len())?;
+        let index = self.text_index(tag)?;
         Ok(self.texts[index].clone())
     }
 
@@ -122,11 +127,13 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn cell(&mut self, sites: &mut Vec<u32>, bodies: &mut Vec<u32>) -> Result<KeptCell, RunFileError> {
+    fn cell(&mut self, sites: &mut Identities, bodies: &mut Identities) -> Result<KeptCell, RunFileError> {
         let parts = self.columns.next(tags::CELL_HAS)?;
         let has = |part| parts & part != 0;
-        let (op, body) = (self.text(tags::CELL_OP)?, self.text(tags::CELL_BODY)?);
-        let (way, regime) = (self.columns.next_below(tags::CELL_WAY, self.ways.len())?, self.text(tags::CELL_REGIME)?);
+        let [op_index, regime_index] = [self.text_index(tags::CELL_OP)?, self.text_index(tags::CELL_REGIME)?];
+        let (op, regime) = (self.texts[op_index].clone(), self.texts[regime_index].clone());
+        let body = self.text(tags::CELL_BODY)?;
+        let way = self.columns.next_below(tags::CELL_WAY, self.ways.len())?;
         let (mechanism, state) = self.ways[way].clone();
         let name = self.names.cell(CellName { op, body, mechanism, state, regime });
         let (overhead, step) = self.value(tags::CELL_OVERHEAD, parts)?;
@@ -140,8 +147,8 @@ impl Decoder<'_> {
         };
         let code = if has(has::CODE) {
             Some(Code {
-                site: self.identity(tags::CELL_SITE, tags::SITE, sites)?,
-                body: self.identity(tags::CELL_CALLEE, tags::BODY, bodies)?,
+                site: self.identity(tags::CELL_SITE, tags::SITE, (way as u64, regime_index as u64), sites)?,
+                body: self.identity(tags::CELL_CALLEE, tags::BODY, (op_index as u64, way as u64), bodies)?,
             })
         } else {
             None
@@ -202,15 +209,17 @@ impl Decoder<'_> {
         if units.abs() < MAX_UNITS { Ok(units / UNITS_PER_INSTRUCTION) } else { Err(DAMAGED_CODE) }
     }
 
-    /// Reads a hash: the next one of its list, or one that was read before.
-    fn identity(&mut self, tag: u8, list_tag: u8, list: &mut Vec<u32>) -> Result<u32, RunFileError> {
-        let distance = self.columns.next_below(tag, list.len() + 1)?;
-        if distance == 0 {
-            let hash = u32::try_from(self.columns.next(list_tag)?).map_err(|_| DAMAGED_CODE)?;
-            list.push(hash);
-            return Ok(hash);
-        }
-        Ok(list[list.len() - distance])
+    /// Reads a hash: a new one of its list, or one that was read before.
+    fn identity(
+        &mut self,
+        tag: u8,
+        list_tag: u8,
+        context: Context,
+        known: &mut Identities,
+    ) -> Result<u32, RunFileError> {
+        let code = self.columns.next(tag)?;
+        let next = || u32::try_from(self.columns.next(list_tag)?).map_err(|_| DAMAGED_CODE);
+        known.decode(context, code, next)?.ok_or(DAMAGED_CODE)
     }
 
     fn modes(&mut self, centre: f64, step: f64) -> Result<Vec<KeptMode>, RunFileError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::columns::ColumnWriter;
 use super::error::RunFileError;
+use super::identities::Identities;
 use super::tags::{self, has, value};
 use super::{MAX_CELLS, MAX_STRINGS, MAX_TEXT, quantise};
 use crate::history::kept::{KeptCell, KeptKernel, KeptRun, KeptValue, KeptWorkload};
@@ -110,8 +111,8 @@ struct Encoder {
     texts: Texts,
     ways: List<(Arc<str>, Option<Arc<str>>)>,
     mixes: List<[u64; InstructionMix::CLASSES]>,
-    sites: List<u32>,
-    bodies: List<u32>,
+    sites: Identities,
+    bodies: Identities,
     /// The time of `inline` in the cell before.
     native: Option<f32>,
     /// The instructions of the cell before, in units.
@@ -119,9 +120,11 @@ struct Encoder {
 }
 
 impl Encoder {
-    fn text(&mut self, tag: u8, text: &str) {
+    /// Writes a text, and returns its index.
+    fn text(&mut self, tag: u8, text: &str) -> u64 {
         let index = self.texts.index(text);
         self.columns.push(tag, index);
+        index
     }
 
     fn optional_text(&mut self, tag: u8, text: Option<&Arc<str>>) {
@@ -131,10 +134,10 @@ impl Encoder {
 
     fn cell(&mut self, cell: &KeptCell) {
         let mut parts = 0;
-        self.text(tags::CELL_OP, &cell.name.op);
+        let op = self.text(tags::CELL_OP, &cell.name.op);
         self.text(tags::CELL_BODY, &cell.name.body);
-        self.text(tags::CELL_REGIME, &cell.name.regime);
-        self.way(&cell.name.mechanism, cell.name.state.as_ref());
+        let regime = self.text(tags::CELL_REGIME, &cell.name.regime);
+        let way = self.way(&cell.name.mechanism, cell.name.state.as_ref());
         let (mut centre, mut step) = (0.0, quantise::mode_step(0));
         if let Some(overhead) = &cell.overhead {
             let bits;
@@ -165,8 +168,12 @@ impl Encoder {
         }
         if let Some(code) = cell.code {
             parts |= has::CODE;
-            push_identity(&mut self.columns, tags::CELL_SITE, tags::SITE, &mut self.sites, code.site);
-            push_identity(&mut self.columns, tags::CELL_CALLEE, tags::BODY, &mut self.bodies, code.body);
+            let (site, new_site) = self.sites.encode((way, regime), code.site);
+            let (callee, new_body) = self.bodies.encode((op, way), code.body);
+            self.columns.push(tags::CELL_SITE, site);
+            self.columns.push(tags::CELL_CALLEE, callee);
+            new_site.into_iter().for_each(|hash| self.columns.push(tags::SITE, u64::from(hash)));
+            new_body.into_iter().for_each(|hash| self.columns.push(tags::BODY, u64::from(hash)));
         }
         self.modes(cell, centre, step);
         self.columns.push(tags::CELL_LIMIT, limit_code(cell.resolved, cell.limit));
@@ -177,13 +184,15 @@ impl Encoder {
         self.columns.push(tags::CELL_HAS, parts);
     }
 
-    fn way(&mut self, mechanism: &Arc<str>, state: Option<&Arc<str>>) {
+    /// Writes a way, and returns its index.
+    fn way(&mut self, mechanism: &Arc<str>, state: Option<&Arc<str>>) -> u64 {
         let (index, is_new) = self.ways.index((mechanism.clone(), state.cloned()));
         self.columns.push(tags::CELL_WAY, index as u64);
         if is_new {
             self.text(tags::WAY_MECHANISM, mechanism);
             self.optional_text(tags::WAY_STATE, state);
         }
+        index as u64
     }
 
     /// Writes a value, and returns the bits of its parts and the value as it will be read.
@@ -222,7 +231,9 @@ impl Encoder {
         let (index, is_new) = self.mixes.index(mix.values().map(f64::to_bits));
         self.columns.push(tags::CELL_MIX, index as u64);
         if index == 0 && is_new {
-            InstructionMix::NAMES.into_iter().for_each(|name| self.text(tags::MIX_CLASS, name));
+            for name in InstructionMix::NAMES {
+                self.text(tags::MIX_CLASS, name);
+            }
         }
         if is_new {
             mix.values().into_iter().for_each(|count| self.columns.push_exact(tags::MIX, count));
@@ -285,16 +296,6 @@ impl Encoder {
         }
         self.columns.push(tags::KERNEL_LIMIT, limit_code(kernel.resolved, kernel.limit));
         self.columns.push(tags::KERNEL_HAS, parts);
-    }
-}
-
-fn push_identity(columns: &mut ColumnWriter, tag: u8, list_tag: u8, list: &mut List<u32>, hash: u32) {
-    let (index, is_new) = list.index(hash);
-    if is_new {
-        columns.push(list_tag, u64::from(hash));
-        columns.push(tag, 0);
-    } else {
-        columns.push(tag, (list.indices.len() - index) as u64);
     }
 }
 

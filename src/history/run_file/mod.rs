@@ -19,6 +19,7 @@ mod columns;
 mod decode;
 mod encode;
 mod error;
+mod identities;
 mod quantise;
 mod tags;
 

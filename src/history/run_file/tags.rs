@@ -36,9 +36,10 @@ pub(super) const CELL_FLOOR: u8 = 25;
 pub(super) const CELL_INSTRUCTIONS: u8 = 26;
 /// Index of the instruction mix in [`MIX`].
 pub(super) const CELL_MIX: u8 = 27;
-/// Identity of the loop: 0 for the next one of [`SITE`], else the distance back from it.
+/// Identity of the loop: 0 for the next one of [`SITE`], 1 for that of the last cell with its way and regime (else of
+/// the cell before), else 1 and the distance back from the next one.
 pub(super) const CELL_SITE: u8 = 28;
-/// Identity of the body, likewise of [`BODY`].
+/// Identity of the body, likewise of [`BODY`]; expected is that of the last cell with its op and way.
 pub(super) const CELL_CALLEE: u8 = 29;
 /// Text of why there is no overhead.
 pub(super) const CELL_ABSENT: u8 = 30;
