@@ -1,6 +1,8 @@
 //! `pvbench history`: the runs of a project over its commits. Each subcommand has a file.
 
+mod accept;
 mod add;
+mod events;
 mod export;
 mod import;
 mod list;
@@ -13,6 +15,7 @@ use clap::{Args, Subcommand};
 use super::Done;
 use super::error::{self, CliError};
 use super::exit::Exit;
+use crate::history::accepted::AcceptedError;
 use crate::history::commit::CommitError;
 use crate::history::keep::NoTime;
 use crate::history::store::{Entry, Listing, Skipped, Store, StoreError};
@@ -22,6 +25,7 @@ use crate::select::select;
 pub(crate) const EXAMPLES: &str = "Examples:
   pvbench history add reports/latest              this run, of the commit that is checked out
   pvbench history list
+  pvbench history events                          what changed, by how much, and why
   pvbench history import old-reports/             a folder of older reports
   pvbench history export --format csv > runs.csv
   pvbench history machine alias amd-25-17-1-kvm-smt1 amd-25-17-1-kvm-smt2
@@ -55,6 +59,12 @@ enum Command {
     /// Write the values of a history as one table
     #[command(after_help = export::EXAMPLES)]
     Export(export::ExportArgs),
+    /// Show what changed between the runs of a history
+    #[command(after_help = events::EXAMPLES)]
+    Events(events::EventsArgs),
+    /// Accept an event, with who and why
+    #[command(after_help = accept::EXAMPLES)]
+    Accept(accept::AcceptArgs),
     /// Change what the machines of a history count as
     #[command(after_help = machine::EXAMPLES)]
     Machine(machine::MachineArgs),
@@ -67,6 +77,8 @@ pub fn history(args: &HistoryArgs) -> Done {
         Command::List(args) => list::list(args),
         Command::Import(args) => import::import(args),
         Command::Export(args) => export::export(args),
+        Command::Events(args) => events::events(args),
+        Command::Accept(args) => accept::accept(args),
         Command::Machine(args) => machine::machine(args),
     }
 }
@@ -138,6 +150,9 @@ pub enum HistoryError {
     /// The commit cannot be found.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// The accepted events cannot be read or changed.
+    #[error(transparent)]
+    Accepted(#[from] AcceptedError),
     /// A report cannot be kept.
     #[error("{}: {cause}", path.display())]
     Report {
@@ -161,6 +176,7 @@ impl HistoryError {
             {
                 Exit::Failed
             }
+            HistoryError::Accepted(AcceptedError::Write(error)) if !error.is_usage() => Exit::Failed,
             HistoryError::Table(_) => Exit::Failed,
             _ => Exit::Usage,
         }

@@ -13,6 +13,7 @@ mod document;
 mod evidence;
 mod open;
 mod state;
+pub mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +21,7 @@ use std::collections::BTreeMap;
 
 use super::commits::CommitOrder;
 use super::event::{Event, Events, RunName, SCHEMA, State as Stage, StreamName};
-use super::kept::{KeptRun, Subject};
+use super::kept::{Header, KeptRun, Subject};
 
 /// The level of a series since its last confirmed event.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -86,13 +87,13 @@ impl Detector {
 /// The order of runs on the axis: by their commits, those of one commit by time. A run whose commit has no place among
 /// the commits stands after the runs that were measured before it.
 #[must_use]
-pub fn order(runs: &[(RunName, &KeptRun)], commits: &CommitOrder) -> Vec<usize> {
+pub fn order(runs: &[(RunName, &Header)], commits: &CommitOrder) -> Vec<usize> {
     let mut by_time: Vec<usize> = (0..runs.len()).collect();
-    by_time.sort_by_key(|&it| (runs[it].1.header.started_seconds, &runs[it].0.stem));
+    by_time.sort_by_key(|&it| (runs[it].1.started_seconds, &runs[it].0.stem));
     let mut rank = 0;
     let mut ranks = vec![0; runs.len()];
     for &it in &by_time {
-        rank = runs[it].1.header.commit.as_ref().and_then(|it| commits.rank(&it.id)).unwrap_or(rank);
+        rank = runs[it].1.commit.as_ref().and_then(|it| commits.rank(&it.id)).unwrap_or(rank);
         ranks[it] = rank;
     }
     by_time.sort_by_key(|&it| ranks[it]);
@@ -119,7 +120,8 @@ pub fn find_events(runs: &[(RunName, &KeptRun)], commits: &CommitOrder) -> Event
     let (mut searched, mut events) = (Vec::new(), Vec::new());
     for (name, runs) in streams {
         let mut detector = Detector::default();
-        for at in order(&runs, commits) {
+        let headers: Vec<_> = runs.iter().map(|it| (it.0.clone(), &it.1.header)).collect();
+        for at in order(&headers, commits) {
             detector.append(runs[at].0.clone(), runs[at].1);
         }
         searched.push(detector.stream(&name));
