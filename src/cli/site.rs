@@ -67,7 +67,7 @@ pub fn site(args: &SiteArgs) -> Done {
         reports: args.reports.as_deref().map(|folder| find_reports(&args.out, folder)).transpose()?.unwrap_or_default(),
     };
     let order = |headers: &[&crate::history::kept::Header]| CommitOrder::from_headers(headers.iter().copied());
-    let model = read(&args.histories, order, |_| ())?;
+    let model = read(&args.histories, order)?;
     warn_of(&model);
     let written = build(&model, &options, &args.out)?;
     let page = args.out.join("index.html");
@@ -135,6 +135,7 @@ impl From<ReadError> for CliError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Store(error) => error.into(),
+            ReadError::Accepted(error) => CliError::History(error.into()),
             ReadError::Json(error) => error.into(),
         }
     }
