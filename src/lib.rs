@@ -43,7 +43,7 @@
 //! | [`measure`], [`run`] | turns jobs into samples; plans, worker processes |
 //! | [`stats`], [`estimate`] | turn samples into cells |
 //! | [`report`], `gate` | the document and everything that is made from it; budgets |
-//! | `history` | runs kept over commits and machines |
+//! | `history`, `site` | runs kept over commits and machines; their published pages |
 //! | [`selftest`], [`host`], [`clock`] | loops of known cost; facts of the machine, and its clocks |
 //!
 //! Features, all of them default: `cli` adds [`main`](fn@main) and all that it runs, `html` the page and plots, `linux`
@@ -107,6 +107,8 @@ pub mod run;
 pub mod select;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod selftest;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "cli"))]
+pub mod site;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub mod stats;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

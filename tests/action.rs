@@ -75,8 +75,13 @@ fn the_action_uses_each_of_its_inputs_and_runs_steps_that_its_script_has() {
 }
 
 /// Scripts and workflows of a job.
-const SCRIPTS: [&str; 4] =
-    ["scripts/action.sh", "scripts/gate.sh", "scripts/github-actions.yml", "scripts/github-actions-own.yml"];
+const SCRIPTS: [&str; 5] = [
+    "scripts/action.sh",
+    "scripts/gate.sh",
+    "scripts/github-actions.yml",
+    "scripts/github-actions-own.yml",
+    "scripts/github-actions-history.yml",
+];
 
 /// Options that scripts and workflows pass to cargo.
 const CARGO_OPTIONS: [&str; 8] =
@@ -84,7 +89,14 @@ const CARGO_OPTIONS: [&str; 8] =
 
 /// Every word that follows `pvbench` as a program, or `--` of `cargo bench`, in a script or workflow.
 fn subcommands(text: &str) -> BTreeSet<String> {
-    let starts = ["target/release/pvbench ", "\"$BENCH\" -- ", "    pvbench ", "\"$PVBENCH\" ", "doctor) pvbench "];
+    let starts = [
+        "target/release/pvbench ",
+        " bin/pvbench ",
+        "\"$BENCH\" -- ",
+        "    pvbench ",
+        "\"$PVBENCH\" ",
+        "doctor) pvbench ",
+    ];
     let after = |start: &'static str| text.split(start).skip(1).filter_map(|rest| rest.split_whitespace().next());
     let words = starts.into_iter().flat_map(after);
     let is_word = |word: &&str| word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_lowercase());
@@ -98,16 +110,18 @@ fn subcommands_and_options_of_the_scripts_and_workflows_exist() {
         ("scripts/gate.sh", &["gate"]),
         ("scripts/github-actions.yml", &["doctor", "export"]),
         ("scripts/github-actions-own.yml", &["doctor", "gate"]),
+        ("scripts/github-actions-history.yml", &["history", "run", "site"]),
     ] {
         let found = subcommands(&read(name));
         assert_eq!(found, wanted.iter().map(|word| (*word).to_owned()).collect(), "{name}");
         found.iter().for_each(|subcommand| assert_accepted(&[subcommand]));
     }
-    let help = |subcommand: &str| {
-        let output = Command::new(PROGRAM).args([subcommand, "--help"]).output().unwrap();
+    let help_of = |words: &[&str]| {
+        let output = Command::new(PROGRAM).args(words).arg("--help").output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    let help = help("gate") + &help("export");
+    let help = |subcommand: &str| help_of(&[subcommand]);
+    let help = help("gate") + &help("export") + &help("run") + &help("site") + &help_of(&["history", "add"]);
     let known: BTreeSet<&str> = help.split_whitespace().collect();
     for name in SCRIPTS {
         let text = read(name);

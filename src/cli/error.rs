@@ -75,6 +75,9 @@ pub enum CliError {
     /// The page or a plot cannot be rendered.
     #[error(transparent)]
     Render(#[from] RenderError),
+    /// The site of a history cannot be built.
+    #[error(transparent)]
+    Site(crate::site::SiteError),
     /// The instructions of an op cannot be shown.
     #[error(transparent)]
     Explain(#[from] ExplainError),

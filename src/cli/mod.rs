@@ -41,6 +41,7 @@ mod run;
 mod selection;
 mod selftest;
 mod show;
+mod site;
 mod tried;
 mod words;
 
@@ -83,6 +84,9 @@ enum Command {
     /// Measure two builds in turn, and compare them
     #[command(after_help = ab::EXAMPLES)]
     Ab(ab::AbArgs),
+    /// Build the published site of a history
+    #[command(after_help = site::EXAMPLES)]
+    Site(site::SiteArgs),
     /// Write a report in the format of another tool
     #[command(after_help = export::EXAMPLES)]
     Export(export::ExportArgs),
@@ -174,6 +178,7 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
         Command::Gate(args) => gate::gate(&args, &suite),
         Command::Compare(args) => compare::compare(&args),
         Command::Ab(args) => ab::ab(&args, &suite),
+        Command::Site(args) => site::site(&args),
         Command::Export(args) => export::export(&args),
         Command::History(args) => history::history(&args),
         Command::Explain(args) => explain::explain(&args, &suite),

@@ -4,7 +4,7 @@
 //! opened. The page shows some of them in its own style and with fewer elements, because its tables have the values.
 
 pub(crate) mod answer;
-mod canvas;
+pub(crate) mod canvas;
 mod comparison;
 pub(crate) mod grid;
 pub(crate) mod heatmap;
@@ -14,7 +14,7 @@ pub(crate) mod number;
 mod regimes;
 mod scale;
 mod spread;
-mod text_width;
+pub(crate) mod text_width;
 mod themed;
 mod workload;
 
