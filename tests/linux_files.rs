@@ -124,7 +124,7 @@ fn a_kernel_without_pv_ops_or_pvh_is_refused_with_the_missing_part() {
     assert!(Elf::of(Path::new("k"), kernel()).unwrap().can_start().is_ok());
 }
 
-fn made() -> (Elf, Hooks) {
+fn made() -> (Elf<'static>, Hooks) {
     let image = Image::of(Path::new("k"), bz_image(&kernel())).unwrap();
     assert_eq!(image.kind, ImageKind::BzImage);
     let elf = Elf::of(&image.path, image.vmlinux().unwrap()).unwrap();
@@ -149,8 +149,8 @@ fn nopatch_changes_one_address_and_noalt_one_bit_per_alternative() {
     let differ = |variant| {
         let mut edited = elf.clone();
         let edits = unpatch(&mut edited, &hooks, variant).unwrap();
-        let bits = elf.bytes.iter().zip(&edited.bytes).map(|(a, b)| (a ^ b).count_ones()).sum::<u32>();
-        let bytes = elf.bytes.iter().zip(&edited.bytes).filter(|(a, b)| a != b).count();
+        let bits = elf.bytes.iter().zip(edited.bytes.iter()).map(|(a, b)| (a ^ b).count_ones()).sum::<u32>();
+        let bytes = elf.bytes.iter().zip(edited.bytes.iter()).filter(|(a, b)| a != b).count();
         (edits, bytes, bits)
     };
     assert_eq!(differ(Unpatching::Stock).1, 0);

@@ -12,7 +12,7 @@ mod made_kernel;
 
 use made_kernel::tables::{LINUX_7_2, LOCK, kernel};
 
-fn hooks(hooks: &str, extra: (&str, u64)) -> (Elf, Hooks) {
+fn hooks(hooks: &str, extra: (&str, u64)) -> (Elf<'static>, Hooks) {
     let elf = Elf::of(Path::new("k"), kernel("9.9.9-made", hooks, extra)).unwrap();
     let hooks = Hooks::of(&elf).unwrap();
     (elf, hooks)

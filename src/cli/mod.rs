@@ -161,7 +161,7 @@ pub fn main(suite: Result<Suite, SuiteError>) -> ExitCode {
     };
     words::set_name(suite.name());
     let called = match parse_call(&suite) {
-        Ok(Invocation::Parsed(cli)) => cli,
+        Ok(Invocation::Parsed(cli)) => *cli,
         Ok(Invocation::Done(done)) => return finish(done),
         // Help and version are output of a command.
         Err(error) if !error.use_stderr() => {
@@ -208,7 +208,7 @@ fn finish(done: Done) -> ExitCode {
 /// The arguments of this process, parsed.
 enum Invocation {
     /// A subcommand to run.
-    Parsed(Cli),
+    Parsed(Box<Cli>),
     /// The result of a request of a test runner.
     Done(Done),
 }
@@ -219,14 +219,14 @@ fn parse_call(suite: &Suite) -> Result<Invocation, clap::Error> {
     let args: Vec<OsString> = std::env::args_os().collect();
     if suite.name() == words::BUILT_IN {
         let args = bench_target::insert_run(args, &command);
-        return parse(command, args).map(Invocation::Parsed);
+        return parse(command, args).map(Box::new).map(Invocation::Parsed);
     }
     match bench_target::parse(args, &command) {
-        Call::CommandLine(args) => parse(command, args).map(Invocation::Parsed),
+        Call::CommandLine(args) => parse(command, args).map(Box::new).map(Invocation::Parsed),
         Call::List(filter, format) => Ok(Invocation::Done(tried::list(suite, &filter, format))),
         Call::Test(filter) => Ok(Invocation::Done(tried::test(suite, &filter))),
         Call::Bench(filter, options) => match build_run(suite, &filter, options) {
-            Some(args) => parse(command, args).map(Invocation::Parsed),
+            Some(args) => parse(command, args).map(Box::new).map(Invocation::Parsed),
             None => {
                 let (mut names, workloads) = tried::names(suite, &Filter::default());
                 names.extend(workloads);

@@ -219,7 +219,8 @@ impl Loops {
         Ok(true)
     }
 
-    /// The identity of a loop's code in its state, and of the code that it reaches. `None` where that cannot be decoded.
+    /// The identity of a loop's code in its state, and of the code that it reaches. `None` where that cannot be
+    /// decoded.
     pub(super) fn identify(&mut self, copied: &Copied) -> Option<CodeIdentity> {
         // SAFETY: `at` needs a compiled function of this program, and a pair's loop is one.
         let source = unsafe { self.sources.at(copied.source) }.ok()?;

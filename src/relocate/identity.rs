@@ -36,8 +36,8 @@ pub fn identity_of_rewritten<'c>(code: u32, pieces: impl Iterator<Item = (usize,
     fold(hash)
 }
 
-/// The hash of a function: its bytes with zeros for the distances to addresses outside of it. What lies before its entry
-/// does not count: before assembly without a preamble, that is the end of another function.
+/// The hash of a function: its bytes with zeros for the distances to addresses outside of it. What lies before its
+/// entry does not count: before assembly without a preamble, that is the end of another function.
 fn hash_function(function: &DecodedFunction) -> u64 {
     let mut bytes = function.bytes().to_vec();
     for Reference { instruction, field, from, .. } in &function.references {

@@ -259,7 +259,7 @@ impl State {
     pub(super) fn learn(&mut self) {
         let at = self.runs.len();
         // Later, the values of eight more runs change little.
-        if at > 2 * LEVEL_RUNS && at % LEVEL_RUNS != 0 {
+        if at > 2 * LEVEL_RUNS && !at.is_multiple_of(LEVEL_RUNS) {
             return;
         }
         for cell in &mut self.cells {
