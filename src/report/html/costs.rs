@@ -93,7 +93,7 @@ fn state_limit(limit: Option<Limit>) -> &'static str {
     }
 }
 
-/// The regime of hot code, of dependent calls, of a first execution and of targets that change.
+/// The regime of hot code, of dependent calls, of cold sites and of targets that change.
 const ASKED_FOR: [Regime; 4] = [Regime::Throughput, Regime::Latency, Regime::Cold, Regime::Random2];
 
 /// What people call a regime.

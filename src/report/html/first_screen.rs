@@ -136,7 +136,7 @@ fn state_costs(report: &Report, grid: &Grid, answer: &Answer, column: &Column) -
     let ns = over.and_then(|it| it.median_ns()).map_or_else(String::new, |ns| format!(" ({} ns)", plain(ns)));
     let cold = match cost(Regime::Cold).filter(|cold| cold.is_resolved) {
         Some(cold) => format!(
-            " At call sites that run for the first time (cold), it costs {} cycles (the median of {} {}).",
+            " At call sites that the predictors have forgotten (cold), it costs {} cycles (the median of {} {}).",
             plain(cold.median.estimate),
             cold.ops,
             plural(cold.ops, "op", "ops")

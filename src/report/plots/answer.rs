@@ -14,7 +14,7 @@ use crate::report::over_ops::OverOps;
 type Drawn = (Regime, &'static str, Ink);
 /// The regimes of the plot, hot above cold. Those that were not measured have no bars.
 const REGIMES: [Drawn; 2] =
-    [(Regime::Throughput, "hot (throughput)", Ink::Accent), (Regime::Cold, "cold (first execution)", Ink::Dot)];
+    [(Regime::Throughput, "hot (throughput)", Ink::Accent), (Regime::Cold, "cold (predictors overrun)", Ink::Dot)];
 
 const LABEL_SIZE: u32 = 14;
 const NUMBER_SIZE: u32 = 13;
@@ -119,7 +119,7 @@ fn list_bars(grid: &Grid, way: &WayCost, regimes: &[Drawn]) -> Vec<Bar> {
     regimes.iter().enumerate().filter_map(bar).collect()
 }
 
-/// `the pv_ops table: 3.69 hot (throughput), 27.5 cold (first execution)`
+/// `the pv_ops table: 3.69 hot (throughput), 27.5 cold (predictors overrun)`
 fn describe(name: &str, bars: &[Bar]) -> String {
     let words = |bar: &Bar| format!("{} {}", shown(&bar.cost), bar.drawn.1);
     format!("{}: {}", clipped(name, 40), bars.iter().map(words).collect::<Vec<_>>().join(", "))

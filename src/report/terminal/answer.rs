@@ -167,7 +167,9 @@ impl Text<'_> {
         let costs = || rows.iter().flat_map(|row| regimes.iter().filter_map(|regime| row.cost(*regime)));
         if !self.is_short {
             said.extend(regimes.contains(&Regime::Throughput).then(|| "hot: repeated calls".to_owned()));
-            said.extend(regimes.contains(&Regime::Cold).then(|| "cold: each site called once".to_owned()));
+            said.extend(
+                regimes.contains(&Regime::Cold).then(|| "cold: the predictors have forgotten each site".to_owned()),
+            );
         }
         if parts >= 2 {
             said.push(format!("+-: half the width of the {}interval", self.confidence()));
