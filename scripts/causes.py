@@ -298,7 +298,8 @@ def main():
     adds(memory)
     found = {"script": "scripts/causes.py", "cpu": report["machine"]["cpu_model"],
              "date": datetime.date.today().isoformat(), "stubs": stubs(memory), "waits": waits(memory, report),
-             "loops": loops(memory, report), "distances": distances(memory)}
+             "loops": loops(memory, report), "distances": distances(memory),
+             "distances_date": datetime.date.today().isoformat()}
     arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

@@ -916,6 +916,11 @@ def causes_stubs():
 
 
 @figure
+def causes_distances_date():
+    return date(load("reports/causes.json")["distances_date"])
+
+
+@figure
 def causes_distances():
     rows = []
     for row in load("reports/causes.json")["distances"]:
