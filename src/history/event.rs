@@ -1,4 +1,4 @@
-//! Events: the document that `history events --json` writes, and that the site, the gate and bisecting read.
+//! Events: the document that `history events --json` writes, and that the site and the gate read.
 
 use serde::{Deserialize, Serialize};
 

@@ -106,6 +106,6 @@ fn the_schema_of_a_check_has_every_status() {
     let machine = &schema["$defs"]["Machine"];
     let fields: BTreeSet<&str> =
         machine["properties"].as_object().expect("fields").keys().map(String::as_str).collect();
-    assert_eq!(fields.len(), 15);
+    assert_eq!(fields.len(), 17);
     assert!(machine.get("additionalProperties").is_none());
 }
