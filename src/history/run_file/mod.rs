@@ -10,7 +10,7 @@
 //! ```
 //!
 //! A section is a tag, the number of its plane, and its bytes. The first one is the header, as JSON; the second one has
-//! the texts; the others are columns of numbers ([`columns`]) whose tags are in [`tags`]. Each has a frame of its own,
+//! the texts; the others are columns of numbers (`columns`) whose tags are in `tags`. Each has a frame of its own,
 //! because numbers of one kind compress well together, and so a reader gets the header without the rest.
 //!
 //! A file comes from anywhere. A reader checks lengths before it allocates, and every index before it is used.
