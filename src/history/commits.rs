@@ -116,8 +116,8 @@ fn first_place(line: &[Commit], measured: &[(Commit, u64)], notes: &mut Vec<Stri
     if let Some(first) = measured.iter().find_map(place) {
         return first;
     }
-    let older = "the clone is shallow: commits older than it are ordered by what the runs say, and numbers of commits \
-                 across its end are missing";
+    let older = "the clone is shallow: it lacks older commits, so the runs tell their order, and the number of commits \
+                 in a range that begins before the clone is missing";
     notes.push(older.to_owned());
     1
 }

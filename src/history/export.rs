@@ -234,7 +234,7 @@ impl<W: Write> CsvTable<W> {
         Ok(())
     }
 
-    /// Writes what is left.
+    /// Writes the rows that are still in memory.
     ///
     /// # Errors
     /// If the output cannot be written.

@@ -81,32 +81,6 @@ pub fn segment(points: &[Point], penalty: f64) -> Vec<usize> {
     levels
 }
 
-/// Returns whether a line from one level to the other describes the values better than a step at `step`: a drift. The
-/// line has the same number of parameters.
-#[must_use]
-pub fn is_drift(points: &[Point], step: usize) -> bool {
-    /// Fewer points on a side fit a line as well as a step.
-    const MIN_SIDE: usize = 6;
-    if step < MIN_SIDE || points.len() < step + MIN_SIDE {
-        return false;
-    }
-    let (mut weight, mut x, mut y, mut xx, mut xy, mut yy) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
-    for (index, point) in points.iter().enumerate().filter(|(_, it)| it.value.is_finite()) {
-        let (w, at) = (point.weight, index as f64);
-        (weight, x, y) = (weight + w, x + w * at, y + w * point.value);
-        (xx, xy, yy) = (xx + w * at * at, xy + w * at * point.value, yy + w * point.value * point.value);
-    }
-    let (sxx, sxy, syy) = (xx - x * x / weight, xy - x * y / weight, yy - y * y / weight);
-    let line = syy - sxy * sxy / sxx;
-    let around_mean = |points: &[Point]| {
-        let finite = || points.iter().filter(|it| it.value.is_finite());
-        let weight: f64 = finite().map(|it| it.weight).sum();
-        let mean = finite().map(|it| it.weight * it.value).sum::<f64>() / weight;
-        finite().map(|it| it.weight * (it.value - mean).powi(2)).sum::<f64>()
-    };
-    line < around_mean(&points[..step]) + around_mean(&points[step..])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,14 +128,6 @@ mod tests {
         assert_eq!(segment(&points(&[0.0, 0.3, -0.2, 5.0, 0.2, 0.1, 0.3]), 30.0), [0]);
         assert_eq!(segment(&[], 30.0), [0usize; 0]);
         assert_eq!(segment(&points(&[f64::NAN, f64::NAN]), 30.0), [0]);
-    }
-
-    #[test]
-    fn a_line_is_a_drift_and_a_step_is_none() {
-        let line: Vec<f64> = (0..20).map(f64::from).collect();
-        assert!(is_drift(&points(&line), 10));
-        let step: Vec<f64> = (0..20).map(|at| if at < 10 { 0.0 } else { 10.0 }).collect();
-        assert!(!is_drift(&points(&step), 10));
     }
 
     proptest::proptest! {

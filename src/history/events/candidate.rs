@@ -23,14 +23,15 @@ const MIN_COHERENT_SHARE: f64 = 0.6;
 /// Scatters that a cell must move by to move with its group.
 const CELL_SCATTERS: f64 = 3.0;
 
-/// One run among so many may have been at the new level without being a mode of the cell.
+/// Runs before a step for each one of them that may lie at the new level. If more lie there, that level is a mode of
+/// the cell.
 const RUNS_PER_OUTLIER: usize = 16;
 
 /// Scatters that a step of a single cell must exceed.
 const CELL_Z: f64 = 6.0;
 
-/// Values of a single cell that lie farther from its level count as so many scatters away. An outlier of any size then
-/// needs company to be a step.
+/// The largest distance of a value from the level of a single cell, in scatters. Values that lie farther count as this
+/// far, so that one outlier is no step, whatever its size.
 const CLIP: f64 = 12.0;
 
 /// Runs of single cells, all together, among which chance alone may suspect one. At a tenth, a step of a single cell

@@ -19,7 +19,7 @@ use super::names::Folder;
 use crate::report::html::script_hash;
 
 /// The script of all pages.
-const SCRIPT: &str = include_str!("../templates/site.js");
+const SCRIPT: &str = concat!(include_str!("../../report/templates/unfold.js"), include_str!("../templates/site.js"));
 
 /// What all pages have.
 pub struct Frame<'a> {

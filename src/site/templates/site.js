@@ -2,18 +2,6 @@
   "use strict";
   const all = (selector, within) => [...(within ?? document).querySelectorAll(selector)];
 
-  // A link to a folded part unfolds it with all that is around it.
-  const unfold = (id) => {
-    const target = document.getElementById(id);
-    for (let part = target; part; part = part.parentElement) if (part.tagName === "DETAILS") part.open = true;
-    if (target) target.scrollIntoView();
-  };
-  document.addEventListener("click", (event) => {
-    const link = event.target.closest && event.target.closest("a[href^='#']");
-    if (link) setTimeout(unfold, 0, link.hash.slice(1));
-  });
-  if (location.hash) unfold(location.hash.slice(1));
-
   // Search: rows, list items and plots that have all words.
   const search = (form) => {
     const words = form.querySelector("input").value.toLowerCase().split(/\s+/).filter(Boolean);
